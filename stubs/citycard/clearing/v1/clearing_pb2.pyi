@@ -214,7 +214,7 @@ class File(_message.Message):
     STORE_TIME_FIELD_NUMBER: _builtins.int
     JUDGE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`files/{SHA-256 of the file}`."""
+    """`participants/{participant}/files/{SHA-256 of the file}`."""
     state: Global___FileState.ValueType
     """State."""
     file_code: _builtins.int
@@ -313,7 +313,7 @@ class Record(_message.Message):
     balance_before_fen: _builtins.int
     """Balance before, as the card said, in fen."""
     file: _builtins.str
-    """`files/{SHA-256}` it came in."""
+    """`participants/{participant}/files/{SHA-256}` it came in."""
     file_index: _builtins.int
     """Index in the file, from 0."""
     clearing_reference: _builtins.int

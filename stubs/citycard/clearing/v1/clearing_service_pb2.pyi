@@ -299,7 +299,7 @@ class GetFileRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`files/{SHA-256}`."""
+    """`participants/{participant}/files/{SHA-256}`."""
     def __init__(
         self,
         *,
@@ -383,7 +383,7 @@ class GetResultRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`files/{SHA-256}`."""
+    """`participants/{participant}/files/{SHA-256}`."""
     def __init__(
         self,
         *,

@@ -133,7 +133,7 @@ class RecordsPosted(_message.Message):
 
     @_builtins.property
     def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Files the batch came from, `files/{SHA-256}`."""
+        """Files the batch came from, `participants/{participant}/files/{SHA-256}`."""
 
     @_builtins.property
     def post_time(self) -> _timestamp_pb2.Timestamp:

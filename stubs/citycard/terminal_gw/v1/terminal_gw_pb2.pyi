@@ -152,7 +152,7 @@ class Upload(_message.Message):
     ALREADY_STORED_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`uploads/{SHA-256 of the file, 64 hexadecimal digits}`."""
+    """`participants/{participant}/uploads/{SHA-256 of the file, 64 hexadecimal digits}`: the participant whose certificate sent it."""
     state: Global___UploadState.ValueType
     """State."""
     size_bytes: _builtins.int

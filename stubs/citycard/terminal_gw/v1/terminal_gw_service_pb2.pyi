@@ -450,7 +450,7 @@ class GetUploadRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`uploads/{SHA-256}`."""
+    """`participants/{participant}/uploads/{SHA-256}`."""
     def __init__(
         self,
         *,
@@ -533,7 +533,7 @@ class ReadUploadRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`uploads/{SHA-256}`."""
+    """`participants/{participant}/uploads/{SHA-256}`."""
     offset: _builtins.int
     """Where to start, in bytes."""
     def __init__(
