@@ -22,32 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!citycard/account/v1/account.proto\x12\x13\x63itycard.account.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x02\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63hart_number\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12.\n\x04kind\x18\x04 \x01(\x0e\x32 .citycard.account.v1.AccountKind\x12\x17\n\x0f\x64isplay_name_zh\x18\x05 \x01(\t\x12\x17\n\x0f\x64isplay_name_en\x18\x06 \x01(\t\x12\r\n\x05\x61sset\x18\x07 \x01(\t\x12\x12\n\ndebits_fen\x18\x08 \x01(\x03\x12\x13\n\x0b\x63redits_fen\x18\t \x01(\x03\x12\x1a\n\x12pending_debits_fen\x18\n \x01(\x03\x12\x1b\n\x13pending_credits_fen\x18\x0b \x01(\x03\x12\x13\n\x0b\x62\x61lance_fen\x18\x0c \x01(\x03\x12\x19\n\x11\x62\x61lance_limit_fen\x18\r \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"b\n\x03Leg\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\'\n\x04side\x18\x02 \x01(\x0e\x32\x19.citycard.account.v1.Side\x12\x12\n\namount_fen\x18\x03 \x01(\x03\x12\r\n\x05purse\x18\x04 \x01(\t\"\xd2\x01\n\x07Journal\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12&\n\x04legs\x18\x04 \x03(\x0b\x32\x18.citycard.account.v1.Leg\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpost_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x07 \x01(\x03\"\x8e\x02\n\x0bReservation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.citycard.account.v1.ReservationState\x12&\n\x04legs\x18\x03 \x03(\x0b\x32\x18.citycard.account.v1.Leg\x12\r\n\x05\x65vent\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07journal\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc8\x01\n\x05\x45ntry\x12\x0f\n\x07journal\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12\'\n\x04side\x18\x04 \x01(\x0e\x32\x19.citycard.account.v1.Side\x12\x12\n\namount_fen\x18\x05 \x01(\x03\x12\r\n\x05purse\x18\x06 \x01(\t\x12.\n\nevent_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x08 \x01(\x03\"\x8b\x02\n\x05Purse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x62\x61lance_fen\x18\x02 \x01(\x03\x12\x13\n\x0bopening_fen\x18\x03 \x01(\x03\x12\x11\n\tloads_fen\x18\x04 \x01(\x03\x12\x12\n\ndebits_fen\x18\x05 \x01(\x03\x12\x13\n\x0b\x63ounter_max\x18\x06 \x01(\x05\x12\x15\n\rcounter_count\x18\x07 \x01(\x03\x12\x1b\n\x13printed_balance_fen\x18\x08 \x01(\x03\x12-\n\tlast_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08gap_open\x18\n \x01(\x08\x12\x19\n\x11pending_loads_fen\x18\x0b \x01(\x03*\x92\x01\n\x0b\x41\x63\x63ountKind\x12\x1c\n\x18\x41\x43\x43OUNT_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43\x43OUNT_KIND_ASSET\x10\x01\x12\x1a\n\x16\x41\x43\x43OUNT_KIND_LIABILITY\x10\x02\x12\x17\n\x13\x41\x43\x43OUNT_KIND_INCOME\x10\x03\x12\x18\n\x14\x41\x43\x43OUNT_KIND_EXPENSE\x10\x04*=\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0e\n\nSIDE_DEBIT\x10\x01\x12\x0f\n\x0bSIDE_CREDIT\x10\x02*\xb2\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESERVATION_STATE_PENDING\x10\x01\x12\x1f\n\x1bRESERVATION_STATE_COMMITTED\x10\x02\x12\x1c\n\x18RESERVATION_STATE_VOIDED\x10\x03\x12\x1d\n\x19RESERVATION_STATE_EXPIRED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!citycard/account/v1/account.proto\x12\x13\x63itycard.account.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x02\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63hart_number\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12.\n\x04kind\x18\x04 \x01(\x0e\x32 .citycard.account.v1.AccountKind\x12\x17\n\x0f\x64isplay_name_zh\x18\x05 \x01(\t\x12\x17\n\x0f\x64isplay_name_en\x18\x06 \x01(\t\x12\r\n\x05\x61sset\x18\x07 \x01(\t\x12\x12\n\ndebits_fen\x18\x08 \x01(\x03\x12\x13\n\x0b\x63redits_fen\x18\t \x01(\x03\x12\x1a\n\x12pending_debits_fen\x18\n \x01(\x03\x12\x1b\n\x13pending_credits_fen\x18\x0b \x01(\x03\x12\x13\n\x0b\x62\x61lance_fen\x18\x0c \x01(\x03\x12\x19\n\x11\x62\x61lance_limit_fen\x18\r \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x01\n\x03Leg\x12@\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB/\xbaH,r*2(^accounts/[0-9]{4}([.][a-z0-9-]{1,60})?$\x12\x33\n\x04side\x18\x02 \x01(\x0e\x32\x19.citycard.account.v1.SideB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12$\n\namount_fen\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01 \x00\x12\x45\n\x05purse\x18\x04 \x01(\tB6\xbaH3r12/^(purses/(cj|jt)-[0-9]{20}[.][1-9][0-9]{0,8})?$\"\xd2\x01\n\x07Journal\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12&\n\x04legs\x18\x04 \x03(\x0b\x32\x18.citycard.account.v1.Leg\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpost_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x07 \x01(\x03\"\x8e\x02\n\x0bReservation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.citycard.account.v1.ReservationState\x12&\n\x04legs\x18\x03 \x03(\x0b\x32\x18.citycard.account.v1.Leg\x12\r\n\x05\x65vent\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07journal\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc8\x01\n\x05\x45ntry\x12\x0f\n\x07journal\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12\'\n\x04side\x18\x04 \x01(\x0e\x32\x19.citycard.account.v1.Side\x12\x12\n\namount_fen\x18\x05 \x01(\x03\x12\r\n\x05purse\x18\x06 \x01(\t\x12.\n\nevent_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x08 \x01(\x03\"\x8b\x02\n\x05Purse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x62\x61lance_fen\x18\x02 \x01(\x03\x12\x13\n\x0bopening_fen\x18\x03 \x01(\x03\x12\x11\n\tloads_fen\x18\x04 \x01(\x03\x12\x12\n\ndebits_fen\x18\x05 \x01(\x03\x12\x13\n\x0b\x63ounter_max\x18\x06 \x01(\x05\x12\x15\n\rcounter_count\x18\x07 \x01(\x03\x12\x1b\n\x13printed_balance_fen\x18\x08 \x01(\x03\x12-\n\tlast_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08gap_open\x18\n \x01(\x08\x12\x19\n\x11pending_loads_fen\x18\x0b \x01(\x03*\x92\x01\n\x0b\x41\x63\x63ountKind\x12\x1c\n\x18\x41\x43\x43OUNT_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43\x43OUNT_KIND_ASSET\x10\x01\x12\x1a\n\x16\x41\x43\x43OUNT_KIND_LIABILITY\x10\x02\x12\x17\n\x13\x41\x43\x43OUNT_KIND_INCOME\x10\x03\x12\x18\n\x14\x41\x43\x43OUNT_KIND_EXPENSE\x10\x04*=\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0e\n\nSIDE_DEBIT\x10\x01\x12\x0f\n\x0bSIDE_CREDIT\x10\x02*\xb2\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESERVATION_STATE_PENDING\x10\x01\x12\x1f\n\x1bRESERVATION_STATE_COMMITTED\x10\x02\x12\x1c\n\x18RESERVATION_STATE_VOIDED\x10\x03\x12\x1d\n\x19RESERVATION_STATE_EXPIRED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'citycard.account.v1.account_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCOUNTKIND']._serialized_start=1522
-  _globals['_ACCOUNTKIND']._serialized_end=1668
-  _globals['_SIDE']._serialized_start=1670
-  _globals['_SIDE']._serialized_end=1731
-  _globals['_RESERVATIONSTATE']._serialized_start=1734
-  _globals['_RESERVATIONSTATE']._serialized_end=1912
-  _globals['_ACCOUNT']._serialized_start=92
-  _globals['_ACCOUNT']._serialized_end=460
-  _globals['_LEG']._serialized_start=462
-  _globals['_LEG']._serialized_end=560
-  _globals['_JOURNAL']._serialized_start=563
-  _globals['_JOURNAL']._serialized_end=773
-  _globals['_RESERVATION']._serialized_start=776
-  _globals['_RESERVATION']._serialized_end=1046
-  _globals['_ENTRY']._serialized_start=1049
-  _globals['_ENTRY']._serialized_end=1249
-  _globals['_PURSE']._serialized_start=1252
-  _globals['_PURSE']._serialized_end=1519
+  _globals['_LEG'].fields_by_name['account']._loaded_options = None
+  _globals['_LEG'].fields_by_name['account']._serialized_options = b'\272H,r*2(^accounts/[0-9]{4}([.][a-z0-9-]{1,60})?$'
+  _globals['_LEG'].fields_by_name['side']._loaded_options = None
+  _globals['_LEG'].fields_by_name['side']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_LEG'].fields_by_name['amount_fen']._loaded_options = None
+  _globals['_LEG'].fields_by_name['amount_fen']._serialized_options = b'\272H\r\"\013\030\200\200\232\246\352\257\343\001 \000'
+  _globals['_LEG'].fields_by_name['purse']._loaded_options = None
+  _globals['_LEG'].fields_by_name['purse']._serialized_options = b'\272H3r12/^(purses/(cj|jt)-[0-9]{20}[.][1-9][0-9]{0,8})?$'
+  _globals['_ACCOUNTKIND']._serialized_start=1687
+  _globals['_ACCOUNTKIND']._serialized_end=1833
+  _globals['_SIDE']._serialized_start=1835
+  _globals['_SIDE']._serialized_end=1896
+  _globals['_RESERVATIONSTATE']._serialized_start=1899
+  _globals['_RESERVATIONSTATE']._serialized_end=2077
+  _globals['_ACCOUNT']._serialized_start=121
+  _globals['_ACCOUNT']._serialized_end=489
+  _globals['_LEG']._serialized_start=492
+  _globals['_LEG']._serialized_end=725
+  _globals['_JOURNAL']._serialized_start=728
+  _globals['_JOURNAL']._serialized_end=938
+  _globals['_RESERVATION']._serialized_start=941
+  _globals['_RESERVATION']._serialized_end=1211
+  _globals['_ENTRY']._serialized_start=1214
+  _globals['_ENTRY']._serialized_end=1414
+  _globals['_PURSE']._serialized_start=1417
+  _globals['_PURSE']._serialized_end=1684
 # @@protoc_insertion_point(module_scope)

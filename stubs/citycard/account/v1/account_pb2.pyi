@@ -199,7 +199,7 @@ class Leg(_message.Message):
     side: Global___Side.ValueType
     """Side."""
     amount_fen: _builtins.int
-    """Amount, above 0."""
+    """Amount, above 0; at most 10^13 yuan, so that no sum of a journal leaves 64 bits."""
     purse: _builtins.str
     """Purse behind a leg on 2201 (`purses/{scheme}-{20 digits}.{generation}`); required there, refused elsewhere."""
     def __init__(

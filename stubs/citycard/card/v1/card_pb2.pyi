@@ -294,7 +294,9 @@ class Card(_message.Message):
     outlet: _builtins.str
     """`outlets/{outlet}` that holds or issued it."""
     balance_fen: _builtins.int
-    """The centre's view of the purse in fen; the chip may be ahead of it by records not yet collected."""
+    """The centre's view of the purse in fen, from the ledger; the chip may be ahead of it by records not yet collected.
+    Answered by GetCard only; 0 in lists and in the answers of the verbs.
+    """
     deposit_fen: _builtins.int
     """Deposit held, in fen."""
     registered: _builtins.bool
@@ -414,7 +416,7 @@ class Load(_message.Message):
     tender: Global___Tender.ValueType
     """How the customer paid."""
     mac2: _builtins.bytes
-    """MAC2, 4 bytes; set while AUTHORISED for the outlet that asked."""
+    """MAC2, 4 bytes; set while AUTHORISED in the answers of AuthoriseLoad, and of GetLoad to the outlet that asked."""
     host_time: _builtins.bytes
     """Host date and time that MAC2 covers, BCD YYYYMMDDhhmmss, 7 bytes."""
     @_builtins.property

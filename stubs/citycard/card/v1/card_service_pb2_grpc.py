@@ -182,14 +182,14 @@ class CardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCard(self, request, context):
-        """One card. Refusals: CARD_UNKNOWN (NOT_FOUND).
+        """One card with its balance. Refusals: CARD_UNKNOWN (NOT_FOUND); DEPENDENCY_UNAVAILABLE when the ledger does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCards(self, request, context):
-        """Cards by number; filter by state, product or outlet.
+        """Cards by number; filter by state, product or outlet. Balances are the ledger's and are left 0 here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,8 +216,9 @@ class CardServiceServicer:
         """First half of a top-up: checks MAC1 of the card's answer A, the card's state and the limits, reserves the money and
         answers MAC2. Idempotent per `request_id`: a repetition gets the same MAC2.
         Refusals, first match wins: CARD_UNKNOWN (NOT_FOUND), CARD_CLOSED, CARD_STATE_FORBIDS, CARD_EXPIRED, LOAD_STEP, BALANCE_OVER_LIMIT,
-        KEY_UNKNOWN, MAC1_WRONG, LOAD_OPEN, OUTLET_CREDIT_EXHAUSTED (all FAILED_PRECONDITION).
+        KEY_UNKNOWN, MAC1_WRONG, ANSWER_STALE, LOAD_OPEN, OUTLET_CREDIT_EXHAUSTED (all FAILED_PRECONDITION).
         An earlier load of the same card that is still open is decided here by the card's online counter.
+        LOAD_STATE_FORBIDS (FAILED_PRECONDITION) answers a repetition that comes after the load was given up without MAC2.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -233,7 +234,9 @@ class CardServiceServicer:
 
     def ReverseLoad(self, request, context):
         """The outlet saw that the card was not written (its answer was 9302, or counter and balance are unchanged): the
-        reservation is voided. Refusals, first match wins: LOAD_UNKNOWN (NOT_FOUND), LOAD_STATE_FORBIDS, LOAD_WAS_WRITTEN (FAILED_PRECONDITION).
+        reservation is voided. Idempotent by nature: a reversed load stays so. Refusals, first match wins: LOAD_UNKNOWN
+        (NOT_FOUND), LOAD_STATE_FORBIDS, LOAD_WAS_WRITTEN (FAILED_PRECONDITION); REQUEST_MALFORMED when what the outlet saw
+        proves nothing: such a load waits for the card's next sight.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -58,9 +58,9 @@ class CardServiceStub:
     BALANCE_OVER_LIMIT (FAILED_PRECONDITION).
     """
     GetCard: _grpc.UnaryUnaryMultiCallable[_card_service_pb2.GetCardRequest, _card_pb2.Card]
-    """One card. Refusals: CARD_UNKNOWN (NOT_FOUND)."""
+    """One card with its balance. Refusals: CARD_UNKNOWN (NOT_FOUND); DEPENDENCY_UNAVAILABLE when the ledger does not answer."""
     ListCards: _grpc.UnaryUnaryMultiCallable[_card_service_pb2.ListCardsRequest, _card_service_pb2.ListCardsResponse]
-    """Cards by number; filter by state, product or outlet."""
+    """Cards by number; filter by state, product or outlet. Balances are the ledger's and are left 0 here."""
     ReportLoss: _grpc.UnaryUnaryMultiCallable[_card_service_pb2.ReportLossRequest, _card_pb2.Card]
     """Reports a card lost (挂失) and freezes its balance. Idempotent per `request_id`.
     Reporting a card that is already lost succeeds and changes nothing.
@@ -74,8 +74,9 @@ class CardServiceStub:
     """First half of a top-up: checks MAC1 of the card's answer A, the card's state and the limits, reserves the money and
     answers MAC2. Idempotent per `request_id`: a repetition gets the same MAC2.
     Refusals, first match wins: CARD_UNKNOWN (NOT_FOUND), CARD_CLOSED, CARD_STATE_FORBIDS, CARD_EXPIRED, LOAD_STEP, BALANCE_OVER_LIMIT,
-    KEY_UNKNOWN, MAC1_WRONG, LOAD_OPEN, OUTLET_CREDIT_EXHAUSTED (all FAILED_PRECONDITION).
+    KEY_UNKNOWN, MAC1_WRONG, ANSWER_STALE, LOAD_OPEN, OUTLET_CREDIT_EXHAUSTED (all FAILED_PRECONDITION).
     An earlier load of the same card that is still open is decided here by the card's online counter.
+    LOAD_STATE_FORBIDS (FAILED_PRECONDITION) answers a repetition that comes after the load was given up without MAC2.
     """
     ConfirmLoad: _grpc.UnaryUnaryMultiCallable[_card_service_pb2.ConfirmLoadRequest, _card_pb2.Load]
     """Second half: the card's TAC proves the load; the money is booked. Idempotent by nature: a confirmed load stays so.
@@ -83,7 +84,9 @@ class CardServiceStub:
     """
     ReverseLoad: _grpc.UnaryUnaryMultiCallable[_card_service_pb2.ReverseLoadRequest, _card_pb2.Load]
     """The outlet saw that the card was not written (its answer was 9302, or counter and balance are unchanged): the
-    reservation is voided. Refusals, first match wins: LOAD_UNKNOWN (NOT_FOUND), LOAD_STATE_FORBIDS, LOAD_WAS_WRITTEN (FAILED_PRECONDITION).
+    reservation is voided. Idempotent by nature: a reversed load stays so. Refusals, first match wins: LOAD_UNKNOWN
+    (NOT_FOUND), LOAD_STATE_FORBIDS, LOAD_WAS_WRITTEN (FAILED_PRECONDITION); REQUEST_MALFORMED when what the outlet saw
+    proves nothing: such a load waits for the card's next sight.
     """
     GetLoad: _grpc.UnaryUnaryMultiCallable[_card_service_pb2.GetLoadRequest, _card_pb2.Load]
     """One load. Refusals: LOAD_UNKNOWN (NOT_FOUND)."""
@@ -121,9 +124,9 @@ class CardServiceAsyncStub(CardServiceStub):
     BALANCE_OVER_LIMIT (FAILED_PRECONDITION).
     """
     GetCard: _aio.UnaryUnaryMultiCallable[_card_service_pb2.GetCardRequest, _card_pb2.Card]  # type: ignore[assignment]
-    """One card. Refusals: CARD_UNKNOWN (NOT_FOUND)."""
+    """One card with its balance. Refusals: CARD_UNKNOWN (NOT_FOUND); DEPENDENCY_UNAVAILABLE when the ledger does not answer."""
     ListCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ListCardsRequest, _card_service_pb2.ListCardsResponse]  # type: ignore[assignment]
-    """Cards by number; filter by state, product or outlet."""
+    """Cards by number; filter by state, product or outlet. Balances are the ledger's and are left 0 here."""
     ReportLoss: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ReportLossRequest, _card_pb2.Card]  # type: ignore[assignment]
     """Reports a card lost (挂失) and freezes its balance. Idempotent per `request_id`.
     Reporting a card that is already lost succeeds and changes nothing.
@@ -137,8 +140,9 @@ class CardServiceAsyncStub(CardServiceStub):
     """First half of a top-up: checks MAC1 of the card's answer A, the card's state and the limits, reserves the money and
     answers MAC2. Idempotent per `request_id`: a repetition gets the same MAC2.
     Refusals, first match wins: CARD_UNKNOWN (NOT_FOUND), CARD_CLOSED, CARD_STATE_FORBIDS, CARD_EXPIRED, LOAD_STEP, BALANCE_OVER_LIMIT,
-    KEY_UNKNOWN, MAC1_WRONG, LOAD_OPEN, OUTLET_CREDIT_EXHAUSTED (all FAILED_PRECONDITION).
+    KEY_UNKNOWN, MAC1_WRONG, ANSWER_STALE, LOAD_OPEN, OUTLET_CREDIT_EXHAUSTED (all FAILED_PRECONDITION).
     An earlier load of the same card that is still open is decided here by the card's online counter.
+    LOAD_STATE_FORBIDS (FAILED_PRECONDITION) answers a repetition that comes after the load was given up without MAC2.
     """
     ConfirmLoad: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ConfirmLoadRequest, _card_pb2.Load]  # type: ignore[assignment]
     """Second half: the card's TAC proves the load; the money is booked. Idempotent by nature: a confirmed load stays so.
@@ -146,7 +150,9 @@ class CardServiceAsyncStub(CardServiceStub):
     """
     ReverseLoad: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ReverseLoadRequest, _card_pb2.Load]  # type: ignore[assignment]
     """The outlet saw that the card was not written (its answer was 9302, or counter and balance are unchanged): the
-    reservation is voided. Refusals, first match wins: LOAD_UNKNOWN (NOT_FOUND), LOAD_STATE_FORBIDS, LOAD_WAS_WRITTEN (FAILED_PRECONDITION).
+    reservation is voided. Idempotent by nature: a reversed load stays so. Refusals, first match wins: LOAD_UNKNOWN
+    (NOT_FOUND), LOAD_STATE_FORBIDS, LOAD_WAS_WRITTEN (FAILED_PRECONDITION); REQUEST_MALFORMED when what the outlet saw
+    proves nothing: such a load waits for the card's next sight.
     """
     GetLoad: _aio.UnaryUnaryMultiCallable[_card_service_pb2.GetLoadRequest, _card_pb2.Load]  # type: ignore[assignment]
     """One load. Refusals: LOAD_UNKNOWN (NOT_FOUND)."""
@@ -229,7 +235,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _card_service_pb2.GetCardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_card_pb2.Card, _abc.Awaitable[_card_pb2.Card]]:
-        """One card. Refusals: CARD_UNKNOWN (NOT_FOUND)."""
+        """One card with its balance. Refusals: CARD_UNKNOWN (NOT_FOUND); DEPENDENCY_UNAVAILABLE when the ledger does not answer."""
 
     @_abc_1.abstractmethod
     def ListCards(
@@ -237,7 +243,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _card_service_pb2.ListCardsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_card_service_pb2.ListCardsResponse, _abc.Awaitable[_card_service_pb2.ListCardsResponse]]:
-        """Cards by number; filter by state, product or outlet."""
+        """Cards by number; filter by state, product or outlet. Balances are the ledger's and are left 0 here."""
 
     @_abc_1.abstractmethod
     def ReportLoss(
@@ -269,8 +275,9 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         """First half of a top-up: checks MAC1 of the card's answer A, the card's state and the limits, reserves the money and
         answers MAC2. Idempotent per `request_id`: a repetition gets the same MAC2.
         Refusals, first match wins: CARD_UNKNOWN (NOT_FOUND), CARD_CLOSED, CARD_STATE_FORBIDS, CARD_EXPIRED, LOAD_STEP, BALANCE_OVER_LIMIT,
-        KEY_UNKNOWN, MAC1_WRONG, LOAD_OPEN, OUTLET_CREDIT_EXHAUSTED (all FAILED_PRECONDITION).
+        KEY_UNKNOWN, MAC1_WRONG, ANSWER_STALE, LOAD_OPEN, OUTLET_CREDIT_EXHAUSTED (all FAILED_PRECONDITION).
         An earlier load of the same card that is still open is decided here by the card's online counter.
+        LOAD_STATE_FORBIDS (FAILED_PRECONDITION) answers a repetition that comes after the load was given up without MAC2.
         """
 
     @_abc_1.abstractmethod
@@ -290,7 +297,9 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_card_pb2.Load, _abc.Awaitable[_card_pb2.Load]]:
         """The outlet saw that the card was not written (its answer was 9302, or counter and balance are unchanged): the
-        reservation is voided. Refusals, first match wins: LOAD_UNKNOWN (NOT_FOUND), LOAD_STATE_FORBIDS, LOAD_WAS_WRITTEN (FAILED_PRECONDITION).
+        reservation is voided. Idempotent by nature: a reversed load stays so. Refusals, first match wins: LOAD_UNKNOWN
+        (NOT_FOUND), LOAD_STATE_FORBIDS, LOAD_WAS_WRITTEN (FAILED_PRECONDITION); REQUEST_MALFORMED when what the outlet saw
+        proves nothing: such a load waits for the card's next sight.
         """
 
     @_abc_1.abstractmethod

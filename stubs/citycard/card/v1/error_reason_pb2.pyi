@@ -66,6 +66,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the card's key version or algorithm is not one of the issuer's."""
     ERROR_REASON_LOAD_WAS_WRITTEN: _ErrorReason.ValueType  # 21
     """FAILED_PRECONDITION: the card's own counter shows that the load was written."""
+    ERROR_REASON_ANSWER_STALE: _ErrorReason.ValueType  # 22
+    """FAILED_PRECONDITION: the answer A is older than what the card has shown since; initialise the load again."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the card service; public for ever."""
@@ -114,4 +116,6 @@ ERROR_REASON_KEY_UNKNOWN: ErrorReason.ValueType  # 20
 """FAILED_PRECONDITION: the card's key version or algorithm is not one of the issuer's."""
 ERROR_REASON_LOAD_WAS_WRITTEN: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION: the card's own counter shows that the load was written."""
+ERROR_REASON_ANSWER_STALE: ErrorReason.ValueType  # 22
+"""FAILED_PRECONDITION: the answer A is older than what the card has shown since; initialise the load again."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

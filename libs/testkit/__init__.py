@@ -1,0 +1,1 @@
+"""Helpers for the tests of all services: a fake clock, certificates, a server in the process."""

@@ -1,0 +1,41 @@
+"""Opens an account or changes its limit."""
+
+from dataclasses import replace
+
+from libs.clock import Clock
+from libs.runtime.requests import RequestKey
+from services.account.application.ports import Transaction
+from services.account.domain.accounts import Account
+from services.account.domain.chart import Chart
+
+
+class OpenAccount:
+    """Opens an account or changes its limit."""
+
+    def __init__(self, transaction: Transaction, chart: Chart, clock: Clock) -> None:
+        self._transaction = transaction
+        self._chart = chart
+        self._clock = clock
+
+    async def __call__(self, name: str, balance_limit_fen: int, request: RequestKey) -> Account:
+        """Open it, or give it another limit; a limit below the balance stops growth and takes nothing back.
+
+        Args:
+            name: `2203.metro-1`.
+            balance_limit_fen: 0 or more; 0 means no limit.
+            request: Claimed in the same transaction.
+
+        Raises:
+            ChartNumberUnknown: The number is not in the chart.
+            RequestIdReused: The id was used for other content.
+        """
+        self._chart.line(name)
+        async with self._transaction() as uow:
+            if not await uow.requests.claim(request):
+                return await uow.requests.first_answer(request, Account)
+            account = (await uow.accounts.lock([name], self._clock.now()))[name]
+            await uow.accounts.set_limit(name, balance_limit_fen)
+            account = replace(account, balance_limit_fen=balance_limit_fen)
+            await uow.requests.answer(request, account)
+            await uow.commit()
+        return account

@@ -1,0 +1,36 @@
+"""Gives up what was held."""
+
+from uuid import UUID
+
+from libs.clock import Clock
+from services.account.application.booking import book
+from services.account.application.ports import Transaction
+from services.account.domain.chart import Chart
+from services.account.domain.reservation import Reservation
+
+
+class VoidReservation:
+    """Gives up what was held."""
+
+    def __init__(self, transaction: Transaction, chart: Chart, clock: Clock) -> None:
+        self._transaction = transaction
+        self._chart = chart
+        self._clock = clock
+
+    async def __call__(self, reservation_id: UUID) -> Reservation:
+        """Give it up; one that was given up, or expired, is answered as it is.
+
+        Raises:
+            ReservationUnknown: There is none.
+            ReservationResolved: It was committed.
+        """
+        async with self._transaction() as uow:
+            found = await uow.reservations.get_for_update(reservation_id)
+            voided = found.void()
+            if voided is found:
+                return found
+            now = self._clock.now()
+            await uow.reservations.resolve(voided, now)
+            await book(uow, self._chart, found.posting, now, pending=-1)
+            await uow.commit()
+        return voided

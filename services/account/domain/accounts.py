@@ -1,0 +1,119 @@
+"""Accounts and their balances, kept as sums that only grow."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.account.domain.book import Leg
+from services.account.domain.chart import AccountKind, Side, chart_number_of, owner_of
+from services.account.domain.errors import LimitExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account.
+
+    Attributes:
+        name: `2203.metro-1`, or the number alone for the centre's own.
+        kind: Given by the chart.
+        create_time: When it was opened.
+        debits_fen: Sum of posted debits.
+        credits_fen: Sum of posted credits.
+        pending_debits_fen: Debits reserved and not resolved.
+        pending_credits_fen: Credits reserved and not resolved.
+        balance_limit_fen: Most that the balance with pending may reach; 0 means no limit.
+    """
+
+    name: str
+    kind: AccountKind
+    create_time: datetime
+    debits_fen: int = 0
+    credits_fen: int = 0
+    pending_debits_fen: int = 0
+    pending_credits_fen: int = 0
+    balance_limit_fen: int = 0
+
+    @property
+    def chart_number(self) -> str:
+        """Number within the chart."""
+        return chart_number_of(self.name)
+
+    @property
+    def owner(self) -> str:
+        """Owner within the number; empty for the centre's own."""
+        return owner_of(self.name)
+
+    @property
+    def balance_fen(self) -> int:
+        """Balance on the account's own side: what grows it minus what shrinks it."""
+        balance = self.debits_fen - self.credits_fen
+        return balance if self.kind.grows_by_debits else -balance
+
+    @property
+    def committed_fen(self) -> int:
+        """Balance with what is pending in its growing direction; pending shrinkage counts only once it is posted."""
+        pending = self.pending_debits_fen if self.kind.grows_by_debits else self.pending_credits_fen
+        return self.balance_fen + pending
+
+    def check_limit(self, *, grows_fen: int, shrinks_fen: int) -> None:
+        """Let pass what the limit covers, and everything that does not grow the balance.
+
+        Args:
+            grows_fen: What is to be added on the account's own side.
+            shrinks_fen: What the same posting takes away; 0 for a reservation, which may yet be given up.
+
+        Raises:
+            LimitExceeded: The limit would be passed.
+        """
+        amount = grows_fen - shrinks_fen
+        if self.balance_limit_fen and amount > 0 and self.committed_fen + amount > self.balance_limit_fen:
+            raise LimitExceeded(
+                account=self.name,
+                limit_fen=self.balance_limit_fen,
+                balance_fen=self.committed_fen,
+                amount_fen=amount,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChange:
+    """What a journal or reservation adds to one account, in fen; only pending sums may shrink."""
+
+    name: str
+    debits_fen: int = 0
+    credits_fen: int = 0
+    pending_debits_fen: int = 0
+    pending_credits_fen: int = 0
+
+
+def changes_of(legs: Iterable[Leg], *, posted: int = 0, pending: int = 0) -> list[AccountChange]:
+    """Sum legs per account, in the order of names, which is the order in which accounts are locked.
+
+    Args:
+        legs: Of one journal or reservation.
+        posted: 1 when the legs are posted, else 0.
+        pending: 1 when they become pending, -1 when they cease to be, else 0.
+    """
+    sums: dict[str, list[int]] = {}
+    for leg in legs:
+        both = sums.setdefault(leg.account, [0, 0])
+        both[leg.side is Side.CREDIT] += leg.amount_fen
+    return [
+        AccountChange(name, posted * debits, posted * credits_, pending * debits, pending * credits_)
+        for name, (debits, credits_) in sorted(sums.items())
+    ]
+
+
+def check_limits(accounts: dict[str, Account], changes: Iterable[AccountChange]) -> None:
+    """Check every account that a journal or reservation would grow.
+
+    Raises:
+        LimitExceeded: Of the first account by name that would pass its limit.
+    """
+    for change in changes:
+        account = accounts[change.name]
+        if account.kind.grows_by_debits:
+            grows, shrinks = change.debits_fen + change.pending_debits_fen, change.credits_fen
+        else:
+            grows, shrinks = change.credits_fen + change.pending_credits_fen, change.debits_fen
+        account.check_limit(grows_fen=grows, shrinks_fen=shrinks)

@@ -1,0 +1,232 @@
+"""What comes in bulk: batches of card movements (clearing) and of issued cards, and how they fold into purses."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from services.account.domain.book import Leg
+from services.account.domain.chart import Chart, Side, is_account_name
+from services.account.domain.columns import I64, Bools, KeyColumns
+from services.account.domain.errors import ChartNumberUnknown, FactMalformed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Movements:
+    """Card movements of n rows, in the order of the batch.
+
+    Attributes:
+        keys: The purse of each.
+        counters: Offline counter as the card answered it (before the increment), 0 or more.
+        amounts_fen: Debited, 0 or more.
+        balances_before_fen: What the card said it held before.
+        times_s: Transaction time, seconds since 1970 UTC.
+    """
+
+    keys: KeyColumns
+    counters: I64
+    amounts_fen: I64
+    balances_before_fen: I64
+    times_s: I64
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class CreditLine:
+    """Where the money of a batch went: an account and an amount in fen."""
+
+    account: str
+    amount_fen: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PostedBatch:
+    """A batch of clearing: who was debited, and where the money went.
+
+    Attributes:
+        batch_id: UUID text; a batch is folded once whatever event brings it.
+        lines: Credits; each of them debits the card float.
+        total_fen: Sum of the movements, and of the lines.
+        movements: The cards' side.
+        post_time: When clearing posted it.
+    """
+
+    batch_id: str
+    lines: tuple[CreditLine, ...]
+    total_fen: int
+    movements: Movements
+    post_time: datetime
+
+    def check(self, chart: Chart) -> None:
+        """Let pass a batch that is consistent in itself.
+
+        Raises:
+            FactMalformed: Columns differ in length, a value is out of range, sums differ, or an account is none.
+        """
+        rows = self.movements
+        columns = (rows.counters, rows.amounts_fen, rows.balances_before_fen, rows.times_s)
+        if any(len(column) != len(rows) for column in columns):
+            raise FactMalformed("the columns of the movements differ in length")
+        if (rows.amounts_fen < 0).any() or (rows.counters < 0).any():
+            raise FactMalformed("a movement has a negative amount or counter")
+        summed = int(rows.amounts_fen.sum())
+        lines = sum(line.amount_fen for line in self.lines)
+        if not summed == lines == self.total_fen:
+            raise FactMalformed(f"movements sum to {summed}, lines to {lines}, the batch says {self.total_fen}")
+        for line in self.lines:
+            if line.amount_fen <= 0:
+                raise FactMalformed(f"the line of {line.account} is not above 0")
+            check_account(chart, line.account)
+
+    def legs(self, chart: Chart) -> tuple[Leg, ...]:
+        """The journal of the batch: one debit of the card float, credits per account; nothing when no money moved."""
+        if not self.total_fen:
+            return ()
+        credits_: dict[str, int] = {}
+        for line in self.lines:
+            credits_[line.account] = credits_.get(line.account, 0) + line.amount_fen
+        return (
+            Leg(chart.float_number, Side.DEBIT, self.total_fen),
+            *(Leg(account, Side.CREDIT, amount) for account, amount in sorted(credits_.items())),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldedPurses:
+    """What a batch adds to each of its purses; rows as the purses were locked.
+
+    Attributes:
+        debits_fen: Sum of the movements, repeated counters included: the money has moved.
+        counter_count: Distinct counters never seen before.
+        counter_max: Highest counter of the batch.
+        printed_balance_fen: What the card said it held after that one.
+        times_s: Its time, seconds since 1970 UTC.
+    """
+
+    debits_fen: I64
+    counter_count: I64
+    counter_max: I64
+    printed_balance_fen: I64
+    times_s: I64
+
+
+def may_repeat(movements: Movements, positions: npt.NDArray[np.intp], counter_max: I64) -> Bools:
+    """Which movements could bear a counter that was folded before: those not above the purse's highest.
+
+    Args:
+        movements: Of the batch.
+        positions: For each movement the position of its purse.
+        counter_max: Highest counter of each purse before the batch; -1 for none.
+    """
+    low: Bools = movements.counters <= counter_max[positions]
+    return low
+
+
+def fold(movements: Movements, positions: npt.NDArray[np.intp], seen: Bools) -> FoldedPurses:
+    """Sum movements per purse.
+
+    A counter that comes twice (a clone, or a record that clearing posted to suspense) moves money twice and counts
+    once; the balance that its first bearer printed stands.
+
+    Args:
+        movements: One or more.
+        positions: For each movement the position of its purse; every position up to the highest occurs.
+        seen: Movements whose counter was folded in an earlier batch.
+    """
+    # Stable: rows of one counter keep the order of the batch, so that the result depends on nothing else.
+    order = np.lexsort((movements.counters, positions))
+    purse, counter = positions[order], movements.counters[order]
+    starts = np.flatnonzero(np.concatenate(([True], purse[1:] != purse[:-1])))
+    ends = np.concatenate((starts[1:], [len(order)])) - 1
+    distinct = np.concatenate(([True], (purse[1:] != purse[:-1]) | (counter[1:] != counter[:-1])))
+    first_of_counter = np.maximum.accumulate(np.where(distinct, np.arange(len(order)), 0))
+    highest = order[first_of_counter[ends]]
+    return FoldedPurses(
+        debits_fen=np.add.reduceat(movements.amounts_fen[order], starts),
+        counter_count=np.add.reduceat((distinct & ~seen[order]).astype(np.int64), starts),
+        counter_max=movements.counters[highest],
+        printed_balance_fen=movements.balances_before_fen[highest] - movements.amounts_fen[highest],
+        times_s=movements.times_s[highest],
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IssuedCards:
+    """Cards that were issued together.
+
+    Attributes:
+        keys: Their purses.
+        openings_fen: Put on each card.
+        deposits_fen: Deposit taken for each.
+        price_fen: Price taken for each, the same for all.
+        outlet: Id of the outlet that owes the money; empty for the centre itself.
+        issue_time: When.
+    """
+
+    keys: KeyColumns
+    openings_fen: I64
+    deposits_fen: I64
+    price_fen: int
+    outlet: str
+    issue_time: datetime
+
+    def check(self) -> None:
+        """Let pass what is consistent in itself.
+
+        Raises:
+            FactMalformed: Columns differ in length, an amount is negative, a card comes twice, or the outlet's name
+                is none.
+        """
+        if len(self.openings_fen) != len(self.keys) or len(self.deposits_fen) != len(self.keys):
+            raise FactMalformed("the columns of the issued cards differ in length")
+        if (self.openings_fen < 0).any() or (self.deposits_fen < 0).any() or self.price_fen < 0:
+            raise FactMalformed("an issued card has a negative amount")
+        if len(self.keys.grouped()[0]) != len(self.keys):
+            raise FactMalformed("a card is issued twice in one event")
+        if not is_account_name(self.receivable):
+            raise FactMalformed(f"{self.outlet!r} is no outlet")
+
+    @property
+    def receivable(self) -> str:
+        """The account that the outlet owes on."""
+        return f"1221.{self.outlet}" if self.outlet else "1221"
+
+    def take(self, rows: npt.NDArray[np.intp]) -> "IssuedCards":
+        """Some of the cards."""
+        return IssuedCards(
+            self.keys.take(rows),
+            self.openings_fen[rows],
+            self.deposits_fen[rows],
+            self.price_fen,
+            self.outlet,
+            self.issue_time,
+        )
+
+    def legs(self, chart: Chart) -> tuple[Leg, ...]:
+        """The journal of the issue (section 9): the outlet owes openings, deposits and prices."""
+        opening, deposit = int(self.openings_fen.sum()), int(self.deposits_fen.sum())
+        price = self.price_fen * len(self.keys)
+        legs = (
+            Leg(self.receivable, Side.DEBIT, opening + deposit + price),
+            Leg(chart.float_number, Side.CREDIT, opening),
+            Leg("2202", Side.CREDIT, deposit),
+            Leg("6001", Side.CREDIT, price),
+        )
+        return tuple(leg for leg in legs if leg.amount_fen)
+
+
+def check_account(chart: Chart, account: str) -> None:
+    """Let pass an account that an event may name.
+
+    Raises:
+        FactMalformed: Not a name, or its number is not in the chart.
+    """
+    if not is_account_name(account):
+        raise FactMalformed(f"{account!r} is no account")
+    try:
+        chart.line(account)
+    except ChartNumberUnknown as unknown:
+        raise FactMalformed(f"{account!r} is not in the chart") from unknown

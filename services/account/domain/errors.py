@@ -1,0 +1,55 @@
+"""Every way in which the ledger says no; the reasons are the service's ErrorReason enum."""
+
+from libs.errors import InvalidInput, NotFound, Refusal
+
+
+class AccountUnknown(NotFound):
+    """There is no such account. Fact: `account`."""
+
+    reason = "ACCOUNT_UNKNOWN"
+
+
+class ChartNumberUnknown(NotFound):
+    """The number is not in the chart of accounts. Fact: `chart_number`."""
+
+    reason = "CHART_NUMBER_UNKNOWN"
+
+
+class JournalUnbalanced(InvalidInput):
+    """Debits and credits differ. Facts: `debits_fen`, `credits_fen`."""
+
+    reason = "JOURNAL_UNBALANCED"
+
+
+class PurseLegMismatch(InvalidInput):
+    """A leg on the card float names no purse, or a leg elsewhere names one. Fact: `account`."""
+
+    reason = "PURSE_LEG_MISMATCH"
+
+
+class PurseUnknown(NotFound):
+    """There is no such purse. Fact: `purse`."""
+
+    reason = "PURSE_UNKNOWN"
+
+
+class LimitExceeded(Refusal):
+    """The limit of an account does not cover the amount. Facts: `account`, `limit_fen`, `balance_fen`, `amount_fen`."""
+
+    reason = "LIMIT_EXCEEDED"
+
+
+class ReservationUnknown(NotFound):
+    """There is no such reservation. Fact: `reservation`."""
+
+    reason = "RESERVATION_UNKNOWN"
+
+
+class ReservationResolved(Refusal):
+    """The reservation has ended the other way. Facts: `reservation`, `state`."""
+
+    reason = "RESERVATION_RESOLVED"
+
+
+class FactMalformed(ValueError):
+    """An event of another service contradicts itself; no repetition will mend it. Never answers a call."""

@@ -1,0 +1,20 @@
+"""Settings of the account service."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from libs.runtime.settings import ServiceSettings
+
+
+class AccountSettings(ServiceSettings):
+    """What the ledger needs beside what every service needs."""
+
+    service: ClassVar[str] = "account"
+
+    expiry_sweep_s: float = Field(5.0, gt=0, description="Pause between looks for overdue reservations, seconds")
+    terminal_clock_tolerance_s: float = Field(
+        300.0,
+        ge=0,
+        description="How far a terminal's clock may be off when the proof compares printed balances, seconds",
+    )

@@ -1,0 +1,27 @@
+"""Settings of the blacklist."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from libs.runtime.settings import ServiceSettings
+
+
+class BlacklistSettings(ServiceSettings):
+    """What the blacklist needs to know beside the common settings."""
+
+    service: ClassVar[str] = "blacklist"
+
+    effective_delay_s: float = Field(
+        86400.0, ge=0, description="From report or decision to the moment terminals must refuse, seconds"
+    )
+    centre_institution_id: str = Field(
+        "00130000FFFFFFFF",
+        pattern=r"^[0-9]{8}FFFFFFFF$",
+        description="The centre in list files, 16 hexadecimal digits (card-files.md, section 4)",
+    )
+    version_age_s_max: float = Field(
+        0.1, ge=0, description="How old the newest version may be that a check believes in, seconds; 0 asks each time"
+    )
+    redis_timeout_s: float = Field(0.2, gt=0, description="Longest wait for Redis, seconds; then the database answers")
+    redis_poll_s: float = Field(1.0, gt=0, description="How often the copy in Redis looks for missed changes, seconds")

@@ -1,0 +1,1 @@
+"""The card service: registry and life cycle of cards, stock, load authorisation."""

@@ -1,0 +1,1 @@
+"""Schema of the card service's database."""

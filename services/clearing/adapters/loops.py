@@ -1,0 +1,62 @@
+"""Loops beside the calls: judge what came, decide what waited, compare with the gateway."""
+
+import asyncio
+import contextlib
+
+from libs.errors import DependencyUnavailable
+from libs.runtime.logging import get_logger
+from services.clearing.application.intake import Reconcile
+from services.clearing.application.judge_files import JudgeFiles
+from services.clearing.application.rejudge import Rejudge
+
+log = get_logger("citycard.clearing")
+
+_IDLE_S = 1.0
+_AWAY_S = 1.0
+
+
+class Loops:
+    """The clearing service's own background work."""
+
+    def __init__(
+        self, judge_files: JudgeFiles, rejudge: Rejudge, reconcile: Reconcile, *, reconcile_period_s: float
+    ) -> None:
+        self._judge_files = judge_files
+        self._rejudge = rejudge
+        self._reconcile = reconcile
+        self._reconcile_period_s = reconcile_period_s
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be a file to judge."""
+        self._woken.set()
+
+    async def judge(self) -> None:
+        """Judge set after set while there are files; else wait for one."""
+        while True:
+            self._woken.clear()
+            try:
+                outcome = await self._judge_files()
+                waited = 0 if outcome.files_seen else await self._rejudge()
+            except DependencyUnavailable as away:
+                # Uploads wait where they are stored; nothing is lost by trying again.
+                log.warning("clearing.dependency_away", **away.facts)
+                await asyncio.sleep(_AWAY_S)
+                continue
+            if outcome.records_judged:
+                log.info("clearing.set_posted", files=outcome.files_seen, records=outcome.records_judged)
+            if not outcome.files_seen and not waited:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), _IDLE_S)
+
+    async def reconcile(self) -> None:
+        """Compare with the gateway's list now and then: a lost event delays a file, and loses none."""
+        while True:
+            try:
+                found = await self._reconcile()
+                if found:
+                    log.info("clearing.uploads_found", files=found)
+                    self.wake()
+            except DependencyUnavailable as away:
+                log.warning("clearing.dependency_away", **away.facts)
+            await asyncio.sleep(self._reconcile_period_s)

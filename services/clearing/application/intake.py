@@ -1,0 +1,43 @@
+"""Uploads become files to be judged: by event, and by comparison with the gateway's own list."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from services.clearing.application.ports import Gateway, UnitOfWork, Upload
+
+# Uploads are stored concurrently: one with an older moment may become visible after a newer one.
+_OVERLAP = timedelta(minutes=10)
+
+
+class NoteUpload:
+    """Remember one upload; knowing it already is normal."""
+
+    async def __call__(self, upload: Upload, uow: UnitOfWork) -> bool:
+        """Returns True when it was new. Runs in the caller's transaction."""
+        return bool(await uow.files.note(upload))
+
+
+class Reconcile:
+    """Compare with the gateway's list: an event that was lost loses nothing (I10, I11)."""
+
+    def __init__(self, unit_of_work: Callable[[], UnitOfWork], gateway: Gateway) -> None:
+        self._unit_of_work = unit_of_work
+        self._gateway = gateway
+
+    async def __call__(self) -> int:
+        """Note every upload not known yet; returns how many.
+
+        Raises:
+            DependencyUnavailable: The gateway does not answer.
+        """
+        async with self._unit_of_work() as uow:
+            newest = await uow.files.sequence_seen()
+        since = newest - _OVERLAP if newest else None
+        found = 0
+        uploads = [upload async for upload in self._gateway.uploads_since(since)]
+        if uploads:
+            async with self._unit_of_work() as uow:
+                for upload in uploads:
+                    found += bool(await uow.files.note(upload))
+                await uow.commit()
+        return found

@@ -1,0 +1,213 @@
+"""Judge one set of records and post it: verdicts, records, positions, batch and event in the caller's transaction."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+import numpy.typing as npt
+from citycard.clearing.v1 import events_pb2 as events
+
+from libs.clock import Clock
+from libs.keystore.port import KeyStore
+from libs.purse import bulk
+from libs.purse.scheme import Scheme
+from libs.records import otr
+from services.clearing.application.messages import timestamp
+from services.clearing.application.ports import StoredFile, UnitOfWork
+from services.clearing.domain.judgement import I64, Judgement, Known, judge, needs_tac
+from services.clearing.domain.participant import Participant
+from services.clearing.domain.positions import Position, positions_of, posting_lines
+
+_DIGEST_SIZE = 16
+_EPOCH = date(1970, 1, 1)
+Digests = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Records of one file that are judged together.
+
+    Attributes:
+        records: Some of the file's.
+        indexes: (n,) place of each in the file.
+        accepted_at: The instant that decides the settlement date; storing for a first verdict, now for a later one.
+    """
+
+    file: StoredFile
+    records: otr.Records
+    indexes: I64
+    accepted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What became of a set.
+
+    Attributes:
+        codes: Verdicts of each slice.
+        settlement_dates: For each slice, the day on which records of each participant (surrogate) settled.
+    """
+
+    codes: list[npt.NDArray[np.uint8]]
+    settlement_dates: list[dict[int, date]]
+
+
+class PostSet:
+    """Judges and posts.
+
+    Args:
+        keys: Verifies TACs.
+        clock: Stamps what is posted; no verdict depends on it.
+        production: Refuse test records.
+    """
+
+    def __init__(self, keys: KeyStore, clock: Clock, *, production: bool) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._production = production
+
+    async def __call__(
+        self, uow: UnitOfWork, slices: Sequence[Slice], participants: Mapping[str, Participant], *, first: bool = True
+    ) -> Posted:
+        """Judge the records in the order of the slices and post them; the caller commits.
+
+        Args:
+            uow: The transaction.
+            slices: At least one.
+            participants: Every participant by its id.
+            first: Whether these are first verdicts; a later decision counts only the records that it lets in.
+        """
+        now = self._clock.now()
+        senders = [participants[one.file.participant] for one in slices]
+        lengths = [len(one.records) for one in slices]
+        records = np.concatenate([one.records for one in slices])
+        sender_of = np.repeat(np.arange(len(slices)), lengths)
+        received_s = np.array([int(one.file.stored_at.timestamp()) for one in slices], np.int64)[sender_of]
+        digests = await asyncio.to_thread(digest_rows, records)
+        times_s = otr.times_epoch_s(records)
+        known = await uow.postings.look_up(records, digests, times_s, received_s, senders, sender_of)
+        judgement = await asyncio.to_thread(self._judge, records, digests, times_s, known)
+        # A record of an unknown acquirer is counted with the participant that sent it.
+        sender_numbers = np.array([sender.number for sender in senders], np.int64)[sender_of]
+        counted_for = np.where(known.participant >= 0, known.participant, sender_numbers)
+        by_number = {one.number: one for one in participants.values()}
+        days = await self._settlement_days(uow, slices, counted_for, sender_of, by_number)
+        settlement_day = np.zeros(len(records), np.int64)
+        for place, of_slice in enumerate(days):
+            for number, settles in of_slice.items():
+                settlement_day[(sender_of == place) & (counted_for == number)] = (settles - _EPOCH).days
+        file_ids = np.array([one.file.id for one in slices], np.int64)[sender_of]
+        indexes = np.concatenate([one.indexes for one in slices])
+        await uow.postings.add_records(
+            records, digests, times_s, known, judgement, file_ids, indexes, counted_for, settlement_day, now
+        )
+        names = {number: one.id for number, one in by_number.items()}
+        files = sorted({one.file.name for one in slices})
+        positions = positions_of(records, judgement, counted_for, settlement_day)
+        # Invariant I2 is asserted where the money moves: what does not add up is never committed.
+        assert sum(position.record_count for position in positions) == len(records), "counts in = counts out"
+        if not first:
+            positions = [position for position in positions if position.key.taken]
+        await self._post_money(uow, records, times_s, known, judgement, positions, names, files)
+        ends = np.cumsum(lengths)[:-1]
+        return Posted(np.split(judgement.codes, ends), days)
+
+    async def _settlement_days(
+        self, uow: UnitOfWork, slices: Sequence[Slice], counted_for: I64, sender_of: I64,
+        by_number: Mapping[int, Participant],
+    ) -> list[dict[int, date]]:  # fmt: skip
+        """The window of every participant in every slice: by its calendar, or the next that is open."""
+        wanted = [
+            {int(number): by_number[int(number)].settlement_date(one.accepted_at)
+             for number in np.unique(counted_for[sender_of == place])}
+            for place, one in enumerate(slices)
+        ]  # fmt: skip
+        windows: dict[tuple[int, date], date] = {}
+        # Sorted: two sets at once take their windows in one order.
+        for number, first in sorted({pair for of_slice in wanted for pair in of_slice.items()}):
+            windows[number, first] = await uow.postings.open_window(number, first)
+        return [{number: windows[number, first] for number, first in of_slice.items()} for of_slice in wanted]
+
+    async def _post_money(
+        self, uow: UnitOfWork, records: otr.Records, times_s: I64, known: Known, judgement: Judgement,
+        positions: Sequence[Position], names: Mapping[int, str], files: Sequence[str],
+    ) -> None:  # fmt: skip
+        """Positions, the lines of the book, and the event that the ledger folds in."""
+        lines = posting_lines(positions, names)
+        rows = np.flatnonzero(judgement.takes)
+        amounts = records["amount_fen"][rows].astype(np.int64)
+        total = int(amounts.sum())
+        # I1, likewise.
+        assert sum(line.amount_fen for line in lines) == total, "lines of the book = movements of the cards"
+        batch_id = uuid.uuid4()
+        await uow.postings.add_batch(batch_id, positions, lines, len(rows), total, self._clock.now())
+        if not len(rows):
+            return
+        event = events.RecordsPosted(
+            batch_id=str(batch_id),
+            lines=[
+                events.PostingLine(
+                    debit_account=line.debit_account,
+                    credit_account=line.credit_account,
+                    amount_fen=line.amount_fen,
+                    record_count=line.record_count,
+                )
+                for line in lines
+            ],
+            movement_total_fen=total,
+            card_numbers=records["card_number"][rows].tobytes(),
+            schemes=(records["card_class"][rows] == 0x07).astype(np.uint8).tobytes(),
+            generations=known.generation[rows].tolist(),
+            counters=records["card_counter"][rows].tolist(),
+            amounts_fen=amounts.tolist(),
+            balances_before_fen=records["balance_before_fen"][rows].tolist(),
+            times_s=times_s[rows].tolist(),
+            files=files,
+            post_time=timestamp(self._clock.now()),
+        )
+        await uow.outbox.add([event])
+
+    def _judge(self, records: otr.Records, digests: Digests, times_s: I64, known: Known) -> Judgement:
+        _verify(self._keys, records, known)
+        return judge(records, digests, times_s, known, production=self._production)
+
+
+def digest_rows(records: otr.Records) -> Digests:
+    """BLAKE2b of the 128 bytes of each record, 16 bytes, as (n,) `V16`: two records are the same if these are."""
+    data = records.tobytes()
+    size = otr.OTR_LENGTH
+    blake = hashlib.blake2b
+    joined = b"".join(
+        [blake(data[start : start + size], digest_size=_DIGEST_SIZE).digest() for start in range(0, len(data), size)]
+    )
+    return np.frombuffer(joined, f"V{_DIGEST_SIZE}")
+
+
+def _verify(keys: KeyStore, records: otr.Records, known: Known) -> None:
+    """Fill `known.tac` for the records that need one: a few calls over columns, by scheme and issuer.
+
+    `known.key` also learns whether the key is held here: a registered key that is missing is a key unknown.
+    """
+    known.tac[:] = False
+    wanted = needs_tac(records) & known.own_issuer & known.key & (known.card > 0)
+    rows = np.flatnonzero(wanted)
+    if not len(rows):
+        return
+    data = otr.tac_data(records[rows])
+    issuers = np.ascontiguousarray(records["issuer"][rows])
+    groups = np.concatenate([issuers, (records["card_class"][rows] == 0x07).astype(np.uint8)[:, None]], axis=1)
+    kinds, group = np.unique(groups, axis=0, return_inverse=True)
+    for place, kind in enumerate(kinds):
+        chosen = np.flatnonzero(group.reshape(-1) == place)
+        of_group = records[rows[chosen]]
+        scheme = Scheme.JT if kind[8] else Scheme.CJ
+        issuer = kind[:8].tobytes()
+        versions, algorithms = of_group["key_version"], of_group["algorithm"]
+        known.key[rows[chosen]] &= bulk.keys_known(keys, scheme, issuer, versions, algorithms)
+        known.tac[rows[chosen]] = bulk.verify_tacs(
+            keys, scheme, issuer, of_group["card_number"], versions, algorithms, data[chosen], of_group["tac"]
+        )

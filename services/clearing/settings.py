@@ -1,0 +1,28 @@
+"""Settings of the clearing service."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from libs.runtime.settings import ServiceSettings
+
+
+class ClearingSettings(ServiceSettings):
+    """What clearing needs to know beyond the runtime's settings."""
+
+    service: ClassVar[str] = "clearing"
+
+    key_file: Path = Field(description="Sealed key file with the TAC keys of the own issuers")
+    key_passphrase_file: Path = Field(description="File with the passphrase of the key file")
+    centre_institution_id: str = Field(
+        "00005840FFFFFFFF",
+        pattern="^[0-9]{8}FFFFFFFF$",
+        description="Institution id of this centre, sender of result files and statements",
+    )
+    set_records_max: int = Field(
+        20_000, ge=1, le=25_000, description="Most records judged and posted in one transaction"
+    )
+    reconcile_period_s: float = Field(
+        15.0, gt=0, description="Pause between two comparisons with the gateway's list of uploads, seconds"
+    )
