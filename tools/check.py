@@ -65,7 +65,7 @@ def git(*arguments: str) -> str | None:
     """What git answers, or None when it refuses or there is no git."""
     try:
         done = subprocess.run(
-            ["git", *arguments],  # noqa: S607
+            ["git", *arguments],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -101,7 +101,7 @@ def breaking() -> Outcome:
     commit, what = base
     # By `git archive`, not by buf's own git input: that one does not know worktrees.
     archived = subprocess.run(
-        ["git", "archive", "--format=tar", commit, "protos", "buf.yaml"],  # noqa: S607
+        ["git", "archive", "--format=tar", commit, "protos", "buf.yaml"],
         cwd=ROOT,
         capture_output=True,
         check=False,

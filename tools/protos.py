@@ -2,6 +2,7 @@
 
 import argparse
 import filecmp
+import os
 import shutil
 import sys
 import tempfile
@@ -22,6 +23,8 @@ def generate(target: Path) -> None:
     Raises:
         SystemExit: protoc refused a file; it has said why.
     """
+    # protoc looks for its plugins on the PATH; ours lie beside the interpreter.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     files = sorted(str(path) for path in PROTOS.rglob("*.proto"))
     services = [path for path in files if path.endswith("_service.proto")]
     options = [f"-I{PROTOS}", f"-I{WELL_KNOWN}", f"--python_out={target}", f"--mypy_out=quiet:{target}"]

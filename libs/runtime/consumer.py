@@ -21,6 +21,7 @@ from libs.runtime import telemetry
 from libs.runtime.database import UnitOfWork
 from libs.runtime.events import (
     EventMeta,
+    check_nats,
     dead_letter_subject,
     ensure_dead_letters,
     ensure_stream,
@@ -129,6 +130,7 @@ class Consumer(Generic[U]):
         pause = self._delivery.retry_s
         while True:
             try:
+                await check_nats(self._nats)
                 if subscription is None:
                     subscription = await self._bind(source, subjects)
                 messages = await self._fetch(subscription, source)
@@ -187,23 +189,27 @@ class Consumer(Generic[U]):
         return all(task.result() for task in tasks)
 
     async def _handle(self, message: Msg) -> bool:
-        delivery_count = message.metadata.num_delivered or 1
         try:
-            try:
-                meta = EventMeta.read(message.subject, message.headers or {}, delivery_count)
-                event = self._parse(message)
-            except (ValueError, Undigestible) as mistake:
-                await self._bury(message, None, str(mistake), delivery_count)
-                return True
-            return await self._deliver(message, event, meta)
+            well = await self._settle(message)
         except Exception as error:
             if dependency_of(error) is None and not isinstance(error, nats.errors.Error):
                 raise
             # Even burying failed, or confirming: it will be delivered again.
             log.warning("consumer.unsettled", subject=message.subject, error=repr(error)[:300])
-            return False
-        finally:
-            self._waiting.pop(id(message), None)
+            well = False
+        # Not in a `finally`: what a cancellation interrupts is still ours, and is given back by `run`.
+        self._waiting.pop(id(message), None)
+        return well
+
+    async def _settle(self, message: Msg) -> bool:
+        delivery_count = message.metadata.num_delivered or 1
+        try:
+            meta = EventMeta.read(message.subject, message.headers or {}, delivery_count)
+            event = self._parse(message)
+        except (ValueError, Undigestible) as mistake:
+            await self._bury(message, None, str(mistake), delivery_count)
+            return True
+        return await self._deliver(message, event, meta)
 
     def _parse(self, message: Msg) -> Message:
         known = self._types.get(message.subject)
@@ -246,7 +252,9 @@ class Consumer(Generic[U]):
         away = dependency_of(error)
         if away is None and meta.delivery_count >= self._delivery.deliveries_max:
             log.error("event.given_up", type=meta.type, event_id=str(meta.event_id), exc_info=error)
-            await self._bury(message, meta, f"{type(error).__name__}: {error}", meta.delivery_count)
+            # The first line only: what a database adds below it quotes the row.
+            words = str(error).splitlines()[:1]
+            await self._bury(message, meta, ": ".join([type(error).__name__, *words]), meta.delivery_count)
             return True
         exponent = min(meta.delivery_count - 1, 16)
         pause = min(self._delivery.retry_s * 2**exponent, self._delivery.retry_s_max)

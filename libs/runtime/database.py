@@ -46,6 +46,8 @@ def create_engine(settings: ServiceSettings) -> AsyncEngine:
         database_url(settings),
         pool_size=settings.database_pool_size_max,
         max_overflow=0,
+        # Parameters are card numbers and names: they have no place in the text of an error.
+        hide_parameters=True,
         pool_timeout=10,
         # A restart of the server leaves dead connections in the pool; the ping replaces them before a caller notices.
         pool_pre_ping=True,

@@ -1,5 +1,6 @@
 """The event bus: connection, streams, and what stands in an event's headers."""
 
+import asyncio
 import ssl
 import uuid
 from collections.abc import Iterable, Mapping
@@ -7,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import nats
 import nats.errors
 import nats.js.api
 import nats.js.errors
@@ -115,10 +115,11 @@ def event_headers(
     return headers
 
 
-async def connect_nats(settings: ServiceSettings) -> NatsClient:
+async def connect_nats(settings: ServiceSettings, *, wait_s: float = 5.0) -> NatsClient:
     """Connect to the event bus and stay connected, however long it is away.
 
-    Returns when the first connection stands; until then it tries again and again, and logs why it cannot.
+    Returns as soon as the connection stands, and after `wait_s` seconds even without: a service must come up while
+    the bus is down. Connecting then goes on beside it; relay and consumers wait for it.
     """
 
     async def told(error: Exception) -> None:
@@ -134,20 +135,43 @@ async def connect_nats(settings: ServiceSettings) -> NatsClient:
     if settings.nats_url.startswith("tls://"):
         tls = ssl.create_default_context(cafile=str(settings.tls_ca_file))
         tls.load_cert_chain(str(settings.tls_cert_file), str(settings.tls_key_file))
-    return await nats.connect(
-        servers=settings.nats_url.split(","),
-        name=f"citycard-{settings.service}",
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=1,
-        connect_timeout=3,
-        ping_interval=20,
-        max_outstanding_pings=2,
-        error_cb=told,
-        disconnected_cb=lost,
-        reconnected_cb=back,
-        user_credentials=str(settings.nats_credentials_file) if settings.nats_credentials_file else None,
-        tls=tls,
+    client = _BusClient()
+    client.connecting = asyncio.create_task(
+        client.connect(
+            servers=settings.nats_url.split(","),
+            name=f"citycard-{settings.service}",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            connect_timeout=3,
+            ping_interval=20,
+            max_outstanding_pings=2,
+            error_cb=told,
+            disconnected_cb=lost,
+            reconnected_cb=back,
+            user_credentials=str(settings.nats_credentials_file) if settings.nats_credentials_file else None,
+            tls=tls,
+        ),
+        name="events-connect",
     )
+    done, _ = await asyncio.wait([client.connecting], timeout=wait_s)
+    if done:
+        client.connecting.result()
+    else:
+        log.warning("events.not_connected_yet")
+    return client
+
+
+class _BusClient(NatsClient):
+    """A client that may still be at its first connection when it is closed."""
+
+    connecting: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        if self.connecting is not None and not self.connecting.done():
+            self.connecting.cancel()
+            await asyncio.gather(self.connecting, return_exceptions=True)
+            return
+        await super().close()
 
 
 async def check_nats(client: NatsClient) -> None:

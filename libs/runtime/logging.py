@@ -1,6 +1,7 @@
 """One JSON line per thing that happened, with the trace it belongs to; console rendering for people."""
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -10,6 +11,11 @@ from structlog.typing import EventDict, WrappedLogger
 
 get_logger = structlog.get_logger
 
+# Local variables of a stack hold session keys and holders' names; both of structlog's defaults would print them.
+_WITHOUT_LOCALS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+# A card number is 16 to 20 digits. Whoever logs one uses `masked`; this catches those inside foreign error texts.
+_LONG_NUMBER = re.compile(r"(?<![0-9A-Za-z])[0-9]{12,16}([0-9]{4})(?![0-9A-Za-z])")
+
 
 def masked(number: str) -> str:
     """A card or account number fit for a log: its scheme and last four digits, `jt-…0424`.
@@ -18,6 +24,10 @@ def masked(number: str) -> str:
     """
     scheme, dash, digits = number.rpartition("-")
     return f"{scheme}{dash}…{digits[-4:]}" if len(digits) > 4 else f"{scheme}{dash}…"
+
+
+def _mask_numbers(logger: WrappedLogger, name: str, line: str) -> str:
+    return _LONG_NUMBER.sub(r"…\1", line)
 
 
 def _add_trace(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
@@ -51,11 +61,13 @@ def configure_logging(service: str, *, log_format: str = "json", log_level: str 
     ]
     if log_format == "json":
         renderer: list[Any] = [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(_WITHOUT_LOCALS),
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     else:
-        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        plain = structlog.dev.plain_traceback
+        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    renderer.append(_mask_numbers)
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

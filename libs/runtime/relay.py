@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.runtime import telemetry
-from libs.runtime.events import ensure_stream, event_headers
+from libs.runtime.events import check_nats, ensure_stream, event_headers
 from libs.runtime.logging import get_logger
 from libs.runtime.outbox import WAKE_CHANNEL
 from libs.runtime.refusals import dependency_of
@@ -72,6 +72,7 @@ class Relay:
             while True:
                 self._wake.clear()
                 try:
+                    await check_nats(self._nats)
                     if not stream_known:
                         await ensure_stream(self._js, self._service, replicas=self._replicas)
                         stream_known = True
@@ -98,9 +99,6 @@ class Relay:
         Returns:
             How many were taken, and how many of them the bus confirmed; the others stay and are taken again.
         """
-        if not self._nats.is_connected:
-            # Publishing now would only fill a buffer, while the rows stay locked.
-            return 1, 0
         async with self._engine.begin() as connection:
             rows = await self._take(connection)
             if not rows:

@@ -110,7 +110,8 @@ FULL JOIN (SELECT journal_id, sum(moved) AS moved, sum(opened) AS opened FROM (
     GROUP BY journal_id HAVING sum(moved) + sum(opened) > 0) AS detail USING (journal_id)
 """
 _BATCHES = """
-SELECT batch_number AS place, movement_count <> coalesce(counted, 0) OR movement_total_fen <> coalesce(summed, 0)
+SELECT batch_number AS place, movement_count IS DISTINCT FROM coalesce(counted, 0)
+    OR movement_total_fen IS DISTINCT FROM coalesce(summed, 0)
     OR (movement_total_fen > 0 AND journals IS DISTINCT FROM 1) AS broken,
     format('batches/%s: says %s movements of %s fen, holds %s of %s fen, posted %s times', batch_id, movement_count,
         movement_total_fen, coalesce(counted, 0), coalesce(summed, 0), coalesce(journals, 0)) AS what
@@ -158,11 +159,12 @@ SELECT purse.purse_id AS place, pending_debits_fen <> coalesce(debits, 0) OR pen
     AS broken,
     format('%s: pending %s and %s, reservations %s and %s fen', {_PURSE.format("purse")}, pending_debits_fen,
         pending_loads_fen, coalesce(debits, 0), coalesce(credits, 0)) AS what
-FROM (SELECT * FROM purse WHERE pending_debits_fen > 0 OR pending_loads_fen > 0) AS purse FULL JOIN (
+FROM purse LEFT JOIN (
     SELECT purse_id, sum(amount_fen) FILTER (WHERE side = 1) AS debits,
         sum(amount_fen) FILTER (WHERE side = 2) AS credits
     FROM reservation JOIN reservation_leg USING (reservation_id) WHERE state = 'PENDING' AND purse_id IS NOT NULL
     GROUP BY purse_id) AS held USING (purse_id)
+WHERE pending_debits_fen > 0 OR pending_loads_fen > 0 OR coalesce(debits, credits) IS NOT NULL
 """
 _OUTCOMES = """
 SELECT reservation_id AS place, state = 'COMMITTED' AND (SELECT count(*) FROM (

@@ -139,8 +139,17 @@ class PostgresPurses:
     async def lock_columns(self, keys: KeyColumns) -> LockedPurses:
         """See the port."""
         values = _key_values(keys)
-        await self._execute(_CREATE, values)
-        rows = np.array(await self._fetch(_LOCK, values), dtype=np.int64).reshape(-1, 3)
+        attempt = await self._connection.begin_nested()
+        found = await self._fetch(_LOCK, values)
+        if len(found) < len(keys):
+            # Creating under these locks could wait in a circle. Going back to the savepoint lets them go; then all
+            # missing purses are created in order, and only then is anything locked.
+            await attempt.rollback()
+            await self._execute(_CREATE, values)
+            found = await self._fetch(_LOCK, values)
+        else:
+            await attempt.commit()
+        rows = np.array(found, dtype=np.int64).reshape(-1, 3)
         assert len(rows) == len(keys), "purses are never removed"
         return LockedPurses(rows[:, 1], rows[:, 2])
 

@@ -52,7 +52,7 @@ QUESTIONS = (
                       lag(state_to, 1, 'BLANK') OVER (PARTITION BY number ORDER BY id) AS ended
                FROM card_move) AS moves
            WHERE state_from IS DISTINCT FROM ended
-              OR (verb, state_from, state_to) NOT IN (VALUES {_LEGAL_MOVES})""",  # noqa: S608 (words of our own enums)
+              OR (verb, state_from, state_to) NOT IN (VALUES {_LEGAL_MOVES})""",
     ),
     _Question(
         "I6",
@@ -73,7 +73,7 @@ QUESTIONS = (
         f"""SELECT number AS thing FROM card
             LEFT JOIN product ON product.name = card.product AND product.version = card.product_version
             WHERE card.deposit_fen <> CASE WHEN issue_time IS NULL OR state IN ({_quoted(WITHOUT_DEPOSIT)}) THEN 0
-                                           ELSE COALESCE(product.deposit_fen, -1) END""",  # noqa: S608 (words of our own enums)
+                                           ELSE COALESCE(product.deposit_fen, -1) END""",
     ),
     _Question(
         "I14",
@@ -85,7 +85,7 @@ QUESTIONS = (
                             OR state || '/' || verdict NOT IN ({_LEGAL_OUTCOMES})
                   END
                OR (state = 'CONFIRMED' AND (reservation = '' OR host_time IS NULL))
-               OR (evidence = 'TAC' AND octet_length(tac) <> 4)""",  # noqa: S608 (words of our own enums)
+               OR (evidence = 'TAC' AND octet_length(tac) <> 4)""",
     ),
     _Question(
         "I14",

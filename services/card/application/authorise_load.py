@@ -8,7 +8,7 @@ from uuid import UUID
 from libs.clock import CITY_TZ, Clock
 from libs.errors import DependencyUnavailable
 from libs.runtime.requests import RequestKey
-from services.card.application.ports import Keys, Ledger, OpenUnitOfWork
+from services.card.application.ports import Keys, Ledger, LedgerDisagrees, OpenUnitOfWork
 from services.card.application.settle_load import SettleLoad
 from services.card.domain.errors import OutletCreditExhausted
 from services.card.domain.load import Evidence, Load, LoadOrder
@@ -56,7 +56,7 @@ class AuthoriseLoad:
         # First: a reversal frees the outlet's credit for the new load. The verdicts are stored, so a ledger that is
         # away costs nothing here: the sweep tells it later, and the reservation below says whether we can go on.
         for earlier_id in earlier_ids:
-            with suppress(DependencyUnavailable):
+            with suppress(DependencyUnavailable, LedgerDisagrees):
                 await self._settle(earlier_id)
         if load.awaits_mac2:
             load = await self._authorise(load.id, await self._reserve(load))

@@ -161,10 +161,14 @@ class SqlFiles:
         rows = await self._connection.execute(query, {"participant": participant, "state": RECEIVED})
         return [row.stored_at for row in rows]
 
-    async def sequence_seen(self) -> datetime | None:
-        """When the newest upload known was stored."""
-        found: datetime | None = (await self._connection.execute(text("SELECT max(stored_at) FROM file"))).scalar()
-        return found
+    async def first_unseen_sequence(self) -> int:
+        """First position of the gateway's journal, which has no holes, that is not known here."""
+        query = text(
+            "SELECT CASE WHEN NOT EXISTS (SELECT FROM file WHERE upload_sequence = 1) THEN 1 ELSE "
+            "(SELECT min(f.upload_sequence) + 1 FROM file f WHERE NOT EXISTS "
+            "(SELECT FROM file g WHERE g.upload_sequence = f.upload_sequence + 1)) END"
+        )
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def _take(self, counter: str, count: int) -> int:
         statement = text("UPDATE counter SET next = next + :count WHERE name = :name RETURNING next - :count")

@@ -1,7 +1,6 @@
 """The gateway's stored uploads over its public RPCs."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import grpc
@@ -9,7 +8,7 @@ from citycard.terminal_gw.v1 import terminal_gw_pb2 as gw
 from citycard.terminal_gw.v1 import terminal_gw_service_pb2 as service
 
 from libs.errors import DependencyUnavailable
-from services.clearing.application.messages import instant, timestamp
+from services.clearing.application.messages import instant
 from services.clearing.application.ports import Upload
 
 if TYPE_CHECKING:
@@ -54,15 +53,13 @@ class GrpcGateway:
             raise DependencyUnavailable(dependency="terminal_gw", status=error.code().name) from error
         return b"".join(parts)
 
-    async def uploads_since(self, moment: datetime | None) -> AsyncIterator[Upload]:
-        """Stored uploads from a moment on, in the order of storing.
+    async def uploads_from(self, sequence: int) -> AsyncIterator[Upload]:
+        """Stored uploads from a position of the gateway's journal on, in its order.
 
         Raises:
             DependencyUnavailable: The gateway does not answer.
         """
-        request = service.ListUploadsRequest(page_size=_PAGE)
-        if moment is not None:
-            request.store_time_min.CopyFrom(timestamp(moment))
+        request = service.ListUploadsRequest(page_size=_PAGE, sequence_min=sequence)
         while True:
             try:
                 page = await self._stub.ListUploads(request)

@@ -17,10 +17,13 @@ from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
 from services.clearing.adapters.registries import SqlRegistries
 from services.clearing.application.ports import StoredRecord, WindowRow
+from services.clearing.domain.judgement import ORDER_DEPENDENT_CODES
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, PositionKey
 from services.clearing.domain.statement import Statement
 
+# Warnings that depend on the order of arrival are no part of what is settled.
+_SETTLED_CODE = f"(CASE WHEN code IN {ORDER_DEPENDENT_CODES} THEN 0 ELSE code END)::int2"
 _PARTICIPANT = (
     "number, id, display_name_zh, display_name_en, institution_id, operator_number, cut_off, time_zone, fee_rate_bp, "
     "served, created_at"
@@ -200,11 +203,11 @@ class SqlWindows:
         ]  # fmt: skip
 
     async def records_digest(self, participant: int, settlement_date: date) -> bytes:
-        """SHA-256 over (terminal number 8, sequence 8, code 2, digest 16) of the window's records, in this order."""
+        """SHA-256 over four columns of the window's records, ordered by key: terminal number, sequence, code, digest."""
         driver = await driver_connection(self._connection)
         assert isinstance(participant, int), "a surrogate, safe in a query"
         query = (
-            f"SELECT terminal_number, terminal_seq, code, digest FROM record WHERE participant = {participant} "
+            f"SELECT terminal_number, terminal_seq, {_SETTLED_CODE}, digest FROM record WHERE participant = {participant} "
             f"AND settlement_date = DATE '{settlement_date.isoformat()}' ORDER BY terminal_number, terminal_seq"
         )
         shape = (("terminal_number", "int8"), ("terminal_seq", "int8"), ("code", "int2"), ("digest", "bytes16"))

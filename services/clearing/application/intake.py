@@ -1,12 +1,8 @@
 """Uploads become files to be judged: by event, and by comparison with the gateway's own list."""
 
 from collections.abc import Callable
-from datetime import timedelta
 
 from services.clearing.application.ports import Gateway, UnitOfWork, Upload
-
-# Uploads are stored concurrently: one with an older moment may become visible after a newer one.
-_OVERLAP = timedelta(minutes=10)
 
 
 class NoteUpload:
@@ -31,10 +27,9 @@ class Reconcile:
             DependencyUnavailable: The gateway does not answer.
         """
         async with self._unit_of_work() as uow:
-            newest = await uow.files.sequence_seen()
-        since = newest - _OVERLAP if newest else None
+            unseen = await uow.files.first_unseen_sequence()
         found = 0
-        uploads = [upload async for upload in self._gateway.uploads_since(since)]
+        uploads = [upload async for upload in self._gateway.uploads_from(unseen)]
         if uploads:
             async with self._unit_of_work() as uow:
                 for upload in uploads:

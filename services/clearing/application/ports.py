@@ -190,8 +190,8 @@ class Files(Protocol):
         """When each file of a participant that is not judged was accepted."""
         ...
 
-    async def sequence_seen(self) -> datetime | None:
-        """When the newest upload known was stored."""
+    async def first_unseen_sequence(self) -> int:
+        """First position of the gateway's journal, which has no holes, that is not known here."""
         ...
 
 
@@ -311,6 +311,6 @@ class Gateway(Protocol):
         """
         ...
 
-    def uploads_since(self, moment: datetime | None) -> AsyncIterator[Upload]:
-        """Stored uploads from a moment on, in the order of storing."""
+    def uploads_from(self, sequence: int) -> AsyncIterator[Upload]:
+        """Stored uploads from a position of the gateway's journal on, in its order."""
         ...

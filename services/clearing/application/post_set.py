@@ -84,7 +84,8 @@ class PostSet:
         now = self._clock.now()
         senders = [participants[one.file.participant] for one in slices]
         lengths = [len(one.records) for one in slices]
-        records = np.concatenate([one.records for one in slices])
+        # Not np.concatenate: it would turn the big-endian fields of the file into native ones.
+        records = otr.read_records(b"".join(one.records.tobytes() for one in slices))
         sender_of = np.repeat(np.arange(len(slices)), lengths)
         received_s = np.array([int(one.file.stored_at.timestamp()) for one in slices], np.int64)[sender_of]
         digests = await asyncio.to_thread(digest_rows, records)

@@ -34,6 +34,9 @@ _TTI_COMPLEX = 9
 # Codes of records that took their keys: the card has lost the money, whoever gets it (section 3).
 TAKING_CODES = (0, 20, 21, 22, 23, 24, 25, 26, 27, 28, 32)
 PAID_CODES = (0, 24, 25, 26)
+# Warnings about the neighbours of a record: they depend on what had arrived before it. A statement must not, and counts
+# such records as accepted; the result file still tells the warning.
+ORDER_DEPENDENT_CODES = (24, 25)
 
 
 @dataclass(frozen=True, slots=True)

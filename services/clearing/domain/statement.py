@@ -7,13 +7,14 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from libs.money import half_up
 from libs.records.batch import FileType, encode_batch
 from libs.records.numbers import institution_text
 from libs.records.statement import StatementLine, encode_statement
+from services.clearing.domain.judgement import ORDER_DEPENDENT_CODES
 from services.clearing.domain.participant import Participant, payout_date
 from services.clearing.domain.positions import Position
 
@@ -56,7 +57,7 @@ class Statement:
     Attributes:
         number: Within the participant, from 1.
         totals: Sums over its paid records.
-        verdicts: (code, record count, amount in fen) of the records that took their keys, by code.
+        verdicts: (code, record count, amount in fen) of the records that took their keys, by code, warnings as 00.
         st_file: ST file, bytes.
         csv_file: The same by kind, card type and code, UTF-8.
         records_digest: SHA-256 over the ordered records of the window, 32 bytes.
@@ -103,7 +104,7 @@ def make_statement(
         records_digest: Over the ordered records.
         previous_link: Chain hash of the participant's statement before, `FIRST_LINK` for the first.
     """
-    taken = [position for position in positions if position.key.taken]
+    taken = [whatever_the_order(position) for position in positions if position.key.taken]
     paid = [position for position in taken if position.key.paid]
     pay_day = payout_date(settlement_date)
     lines = []
@@ -160,6 +161,13 @@ def make_statement(
         sha256=sha256,
         chain_hash=hashlib.sha256(previous_link + sha256 + records_digest).digest(),
     )
+
+
+def whatever_the_order(position: Position) -> Position:
+    """The position under a code that does not depend on the order in which records arrived."""
+    if position.key.code not in ORDER_DEPENDENT_CODES:
+        return position
+    return replace(position, key=replace(position.key, code=0))
 
 
 def verdicts_of(positions: Iterable[Position]) -> tuple[tuple[int, int, int], ...]:

@@ -298,5 +298,6 @@ class TestRedis:
                 assert (await service.check(2)).listed is True
             finally:
                 servers.restart("redis")
+        async with Redis.from_url(service.settings.redis_url) as redis:
             await self.copied(redis, service)
             assert (await service.check(2)).listed is True

@@ -31,7 +31,7 @@ async def engine(list_database: "DatabaseUrls") -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-def database(engine: AsyncEngine) -> Database:
+def lists(engine: AsyncEngine) -> Database:
     return lambda: BlacklistUnitOfWork(engine, FakeClock(NOON))
 
 
@@ -39,18 +39,18 @@ class TestSqlEntries(EntriesSuite):
     pass
 
 
-async def test_changes_at_once_make_versions_without_holes(database: Database) -> None:
+async def test_changes_at_once_make_versions_without_holes(lists: Database) -> None:
     cards = [a_card(serial) for serial in range(12)]
-    await asyncio.gather(*(change(database, card, lambda entry: entry.decide(COURT)) for card in cards))
-    await asyncio.gather(*(change(database, card, lambda entry: entry.remove(NOON)) for card in cards[:5]))
-    proof = await Prove(database)()
+    await asyncio.gather(*(change(lists, card, lambda entry: entry.decide(COURT)) for card in cards))
+    await asyncio.gather(*(change(lists, card, lambda entry: entry.remove(NOON)) for card in cards[:5]))
+    proof = await Prove(lists)()
     assert proof.version == 17
     assert [line.broken_count for line in proof.lines] == [0, 0, 0, 0]
     assert [line.checked_count for line in proof.lines] == [17, 1, 12, 7]
 
 
-async def test_the_service_itself_cannot_rewrite_the_chain(engine: AsyncEngine, database: Database) -> None:
-    await change(database, a_card(), lambda entry: entry.decide(COURT))
+async def test_the_service_itself_cannot_rewrite_the_chain(engine: AsyncEngine, lists: Database) -> None:
+    await change(lists, a_card(), lambda entry: entry.decide(COURT))
     for statement in ("UPDATE list_change SET reason = 1", "DELETE FROM list_change", "DELETE FROM list_head"):
         with pytest.raises(ProgrammingError, match="permission denied"):
             async with engine.begin() as connection:
@@ -70,22 +70,22 @@ async def test_the_service_itself_cannot_rewrite_the_chain(engine: AsyncEngine, 
     ],
 )
 async def test_a_proof_finds_what_the_owner_of_the_database_changed(
-    list_database: "DatabaseUrls", database: Database, tampering: str, line: int
+    list_database: "DatabaseUrls", lists: Database, tampering: str, line: int
 ) -> None:
     for serial in range(3):
-        await change(database, a_card(serial), lambda entry: entry.decide(COURT))
+        await change(lists, a_card(serial), lambda entry: entry.decide(COURT))
     owner = _engine(list_database.owner)
     async with owner.begin() as connection:
         await connection.execute(text(tampering))
     await owner.dispose()
-    proof = await Prove(database)()
+    proof = await Prove(lists)()
     assert proof.lines[line].broken_count > 0
     assert proof.lines[line].first_broken
 
 
-async def test_a_remembered_cancellation_survives_and_stops_the_late_report(database: Database) -> None:
-    await change(database, a_card(), lambda entry: entry.cancel_loss(NOON + DAY))
-    late = await change(database, a_card(), lambda entry: entry.report_loss(NOON, NOON + DAY))
+async def test_a_remembered_cancellation_survives_and_stops_the_late_report(lists: Database) -> None:
+    await change(lists, a_card(), lambda entry: entry.cancel_loss(NOON + DAY))
+    late = await change(lists, a_card(), lambda entry: entry.report_loss(NOON, NOON + DAY))
     assert not late.listed
-    async with database() as uow:
+    async with lists() as uow:
         assert (await uow.entries.head()).version == 0

@@ -8,5 +8,5 @@ from tests.unit.blacklist.suite import EntriesSuite
 
 class TestFakeEntries(EntriesSuite):
     @pytest.fixture
-    def database(self) -> FakeDatabase:
+    def lists(self) -> FakeDatabase:
         return FakeDatabase()

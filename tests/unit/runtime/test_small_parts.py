@@ -5,6 +5,7 @@ import datetime as dt
 import enum
 import io
 import json
+import logging
 import sys
 import uuid
 from dataclasses import dataclass
@@ -163,6 +164,33 @@ def test_a_card_number_is_masked_in_logs() -> None:
     assert masked("jt-03104530000000000424") == "jt-…0424"
     assert masked("03104530000000000424") == "…0424"
     assert masked("123") == "…"
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_key_and_no_card_number_reaches_the_log(monkeypatch: pytest.MonkeyPatch, log_format: str) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+
+    def fails() -> None:
+        session_key = "0123-this-is-a-key"
+        raise ValueError(f"Key (card)=(jt-03104530000000000424) already exists, {len(session_key)}")
+
+    try:
+        configure_logging("echo", log_format=log_format)
+        try:
+            fails()
+        except ValueError:
+            structlog.get_logger("t").exception("rpc.defect", terminal="020100000123")
+            logging.getLogger("library").exception("rpc.defect")
+    finally:
+        structlog.reset_defaults()
+        logging.getLogger().handlers = []
+    text = written.getvalue()
+    assert text.count("ValueError") >= 2
+    assert "this-is-a-key" not in text
+    assert "03104530000000000424" not in text
+    assert "jt-…0424" in text
+    assert "020100000123" in text
 
 
 def test_a_log_line_is_one_json_object(monkeypatch: pytest.MonkeyPatch) -> None:

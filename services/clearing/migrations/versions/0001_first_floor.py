@@ -1,5 +1,7 @@
 """First floor: participants, registries, files, records, positions, windows, statements."""
 
+import re
+
 from alembic import op
 
 from libs.runtime.migrate import create_runtime_tables, drop_runtime_tables, revoke
@@ -113,6 +115,7 @@ CREATE TABLE file (
     judged_at          timestamptz,
     UNIQUE (participant, sha256)
 );
+CREATE INDEX file_sequence ON file (upload_sequence);
 CREATE INDEX file_open ON file (id) WHERE state = 1;
 CREATE INDEX file_batch_number ON file (sender_institution, batch_number);
 ALTER TABLE file ALTER COLUMN codes SET STORAGE EXTERNAL;
@@ -233,8 +236,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("counter", "statement", "batch_line", "batch", "position_delta", "settlement_window",
-                  "waiting_record", "record", "file", "list_state", "listing", "psam", "terminal", "card_load", "card", "industry_limit",
-                  "issuer_key", "participant"):  # fmt: skip
+    for table in reversed(re.findall(r"CREATE TABLE (\w+)", _TABLES)):
         op.execute(f"DROP TABLE {table}")
     drop_runtime_tables(op)

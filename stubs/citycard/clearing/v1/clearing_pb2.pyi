@@ -386,7 +386,7 @@ class Window(_message.Message):
 
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerdictCount]:
-        """Verdicts of its records by code."""
+        """Verdicts of its records by code, also of those that were refused or are duplicates."""
 
     @_builtins.property
     def close_time(self) -> _timestamp_pb2.Timestamp:
@@ -473,7 +473,9 @@ class Statement(_message.Message):
 
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerdictCount]:
-        """Verdicts by code."""
+        """Verdicts of the records that took their keys, by code. Warnings 24 and 25 depend on the order of arrival, which a
+        statement must not: they are counted as 00 here; the result file tells them.
+        """
 
     @_builtins.property
     def payout_date(self) -> _types_pb2.Date:

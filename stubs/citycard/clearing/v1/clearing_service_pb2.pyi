@@ -773,7 +773,7 @@ class ProveResponse(_message.Message):
 
     @_builtins.property
     def ledger_totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerTotal]:
-        """What these batches posted, by account."""
+        """What these batches and the fees of the statements posted, by account."""
 
     def __init__(
         self,

@@ -473,10 +473,13 @@ class ListUploadsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STORE_TIME_MIN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_MIN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Most uploads to return, 1 to 1000; 0 means 100."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    sequence_min: _builtins.int
+    """Only uploads at or after this position of the gateway's journal; 0 for all."""
     @_builtins.property
     def store_time_min(self) -> _timestamp_pb2.Timestamp:
         """Only uploads stored at or after this instant; unset for all."""
@@ -487,10 +490,11 @@ class ListUploadsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         store_time_min: _timestamp_pb2.Timestamp | None = ...,
+        sequence_min: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["store_time_min", b"store_time_min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "store_time_min", b"store_time_min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "sequence_min", b"sequence_min", "store_time_min", b"store_time_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
