@@ -1,9 +1,10 @@
-"""The proof of the whole city: what each service proves of itself, and what must agree between them. Reads, never repairs."""
+"""The proof of the whole city: what each service proves, and what must agree between them. Reads, never repairs."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -19,7 +20,10 @@ from citycard.common.v1 import types_pb2
 from citycard.terminal_gw.v1 import terminal_gw_service_pb2
 from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGatewayServiceStub
 
+from city.certificates import Certificates
+from city.environment import PlatformState
 from city.names import SERVICES
+from libs.runtime.client import open_channel
 
 AUDITOR: Final = "auditor/demo"
 # What compares two services stands under this name.
@@ -245,3 +249,24 @@ _ASK: dict[str, Callable[[grpc.aio.Channel], Awaitable[Any]]] = {
     "clearing": _clearing,
 }
 assert set(_ASK) == set(SERVICES), "every service proves itself"
+
+
+async def prove_root(root: Path, services: Sequence[str] = SERVICES) -> Proof:
+    """The proof of a city that runs under a root, whoever started it.
+
+    Raises:
+        FileNotFoundError: No city was ever started there.
+        AioRpcError: A service does not answer.
+    """
+    ports = PlatformState(root).known_ports()
+    missing = [service for service in services if service not in ports]
+    if missing:
+        raise FileNotFoundError(f"no city runs under {root}: {', '.join(missing)} unknown")
+    kind, _, name = AUDITOR.partition("/")
+    tls = Certificates(root).issue(kind, name)
+    channels = {service: open_channel(f"127.0.0.1:{ports[service]}", tls) for service in services}
+    try:
+        return await prove(lambda service: channels[service], services)
+    finally:
+        for channel in channels.values():
+            await channel.close()

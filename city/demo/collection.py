@@ -29,6 +29,7 @@ DEPOT = "depot-1"
 RECORDS_PER_FILE = 1_000
 # The gateway has a limit of streams at once; a city's depots do not come in the same second either.
 _SENDING_AT_ONCE = 4
+_WATCH_S = 0.3
 
 
 def open_collector(
@@ -104,6 +105,59 @@ async def send_all(
     return Sent(tuple(receipts))
 
 
+@dataclass(frozen=True, slots=True)
+class Watchers:
+    """Who is told how far the day's records have come.
+
+    Attributes:
+        uploaded: Records that the gateway has stored.
+        judged: Records that have a verdict.
+        folded: Fen that the ledger has taken from purses.
+    """
+
+    uploaded: Progress = lambda done: None
+    judged: Progress = lambda done: None
+    folded: Progress = lambda done: None
+
+
+async def deliver(
+    callers: Callers,
+    collectors: Mapping[Operator, Collector],
+    records: Mapping[Operator, Records],
+    watchers: Watchers,
+    timeout_s: float = 120.0,
+) -> Sent:
+    """Send everything and wait until it is judged and folded.
+
+    Raises:
+        NotInTimeError: It is not, in time.
+        UploadRefused, UploadUnfinished: The gateway does not take a file.
+    """
+    account = callers.stub(AccountServiceStub, "account")
+    files_before = len(await list_files(callers))
+    debits_before_fen = await float_debits_fen(account)
+
+    async def watch() -> None:
+        while True:
+            files = (await list_files(callers))[files_before:]
+            watchers.judged(sum(one.record_count for one in files if one.state != clearing_pb2.FILE_STATE_RECEIVED))
+            watchers.folded(await float_debits_fen(account) - debits_before_fen)
+            await asyncio.sleep(_WATCH_S)
+
+    watching = asyncio.create_task(watch(), name="watch the day's records")
+    try:
+        sent = await send_all(collectors, records, watchers.uploaded)
+        await wait_until_judged(callers, sent.receipts, timeout_s)
+        await wait_until_folded(callers, timeout_s)
+    finally:
+        watching.cancel()
+        # It only shows: what it could not ask is no failure of the day.
+        await asyncio.gather(watching, return_exceptions=True)
+    watchers.judged(sent.record_count)
+    watchers.folded(await float_debits_fen(account) - debits_before_fen)
+    return sent
+
+
 async def list_files(callers: Callers) -> list[clearing_pb2.File]:
     """All files that clearing has heard of."""
     clearing = callers.stub(ClearingServiceStub, "clearing")
@@ -117,12 +171,7 @@ async def list_files(callers: Callers) -> list[clearing_pb2.File]:
             return files
 
 
-async def wait_until_judged(
-    callers: Callers,
-    sent: Sequence[terminal_gw_pb2.Upload],
-    timeout_s: float = 90.0,
-    progress: Progress = lambda done: None,
-) -> None:
+async def wait_until_judged(callers: Callers, sent: Sequence[terminal_gw_pb2.Upload], timeout_s: float = 90.0) -> None:
     """Wait until every record of these uploads has its verdict.
 
     Raises:
@@ -133,27 +182,19 @@ async def wait_until_judged(
     async def judged() -> bool:
         files = await list_files(callers)
         done = [one for one in files if one.name in wanted and one.state != clearing_pb2.FILE_STATE_RECEIVED]
-        progress(sum(one.record_count for one in done))
         return len(done) == len(wanted)
 
     await wait_until(judged, f"{len(wanted)} files to be judged", timeout_s)
 
 
-async def wait_until_folded(callers: Callers, timeout_s: float = 90.0, progress: Progress = lambda done: None) -> None:
+async def wait_until_folded(callers: Callers, timeout_s: float = 90.0) -> None:
     """Wait until the ledger has folded in everything that clearing has posted.
-
-    Args:
-        callers: Of an open platform.
-        timeout_s: How long.
-        progress: Told what the ledger has taken from purses so far, in fen.
 
     Raises:
         NotInTimeError: It has not.
     """
-    account = callers.stub(AccountServiceStub, "account")
 
     async def folded() -> bool:
-        progress(await float_debits_fen(account))
         state = await registry_state(callers)
         return state.open_file_count == 0 and state.unfolded_batch_count == 0
 

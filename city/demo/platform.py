@@ -38,6 +38,10 @@ class DemoPlatform(Platform):
             environment["CITYCARD_CLOCK_OFFSET_S"] = str(offset_s)
         return environment
 
+    def ready_count(self) -> int:
+        """How many services are ready."""
+        return sum(unit.ready for unit in self._units.values())
+
     async def end_sale(self) -> None:
         """Bring the card service to the time of the others; it is away for a moment."""
         self._sale = None

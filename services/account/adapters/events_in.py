@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from citycard.card.v1.events_pb2 import CardsIssued
@@ -28,8 +29,12 @@ def batch_from_pb(event: RecordsPosted, chart: Chart) -> PostedBatch:
     """Unpack the columns of a batch.
 
     Raises:
-        FactMalformed: Columns that are none, or a line that debits something else than the float.
+        FactMalformed: No batch id, columns that are none, or a line that debits something else than the float.
     """
+    try:
+        UUID(event.batch_id)
+    except ValueError:
+        raise FactMalformed(f"the batch id {event.batch_id!r} is no UUID") from None
     for line in event.lines:
         if line.debit_account != f"accounts/{chart.float_number}":
             raise FactMalformed(f"a line debits {line.debit_account!r}, not the card float")

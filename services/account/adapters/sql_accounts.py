@@ -1,4 +1,3 @@
-# ruff: noqa: S608 (statements are put together from constants of this service only, values are always bound)
 """Accounts in PostgreSQL."""
 
 from collections.abc import Collection, Sequence

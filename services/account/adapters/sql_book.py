@@ -1,4 +1,3 @@
-# ruff: noqa: S608 (statements are put together from constants of this service only, values are always bound)
 """The book in PostgreSQL: journals, entries, and which batches were folded."""
 
 from collections.abc import Sequence

@@ -1,4 +1,3 @@
-# ruff: noqa: S608 (statements are put together from constants of this service only, values are always bound)
 """The proof in PostgreSQL: each statement recomputes one thing in sets, over one moment of the database."""
 
 from typing import Any

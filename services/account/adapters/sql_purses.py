@@ -1,4 +1,3 @@
-# ruff: noqa: S608 (statements are put together from constants of this service only, values are always bound)
 """Purses, openings and movements in PostgreSQL; bulk paths send and receive columns."""
 
 from collections.abc import Sequence

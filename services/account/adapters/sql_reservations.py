@@ -1,4 +1,3 @@
-# ruff: noqa: S608 (statements are put together from constants of this service only, values are always bound)
 """Reservations in PostgreSQL."""
 
 from datetime import datetime

@@ -18,6 +18,7 @@ import grpc
 import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from libs.errors import NotYours
 from libs.runtime.client import Clients, TlsFiles, open_channel, open_channel_sync
@@ -27,6 +28,7 @@ from libs.runtime.pki import CertificateAuthority
 from libs.runtime.refusals import error_info
 from libs.runtime.server import AddressInUse, Chassis, ServiceParts
 from libs.runtime.settings import SettingsInvalid
+from libs.runtime.telemetry import RPC_SERVER_CALLS, RPC_SERVER_DURATION, RPC_SERVER_REFUSALS, configure_telemetry
 from libs.testkit.echo import (
     SERVICE,
     SILENT_SERVICE,
@@ -466,6 +468,47 @@ async def test_sigterm_drains_a_process_and_it_ends_well(certificates: TestCerti
     assert not address_file.exists()
     logging.getLogger(__name__).info("idle memory %d bytes", memory)
     assert memory < 120 * 1024 * 1024
+
+
+async def test_relay_runs_the_loops_and_answers_no_calls(certificates: TestCertificates, tmp_path: Path) -> None:
+    loop = "async def loop():\n    print('looping', end='', flush=True)\n    await asyncio.sleep(60)\n\n"
+    program = PROGRAM.replace("(SERVICE,))", '(SERVICE,), [("loop", loop)])')
+    program = program.replace("async def build", loop + "async def build")
+    address_file = tmp_path / "address"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, "relay",
+        env=environment(certificates, CITYCARD_ADDRESS_FILE=str(address_file)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readexactly(7), 20) == b"looping"
+    process.send_signal(signal.SIGTERM)
+    _, err = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 0
+    started = next(line for line in map(json.loads, err.decode().splitlines()) if line["event"] == "server.started")
+    assert started["address"] is None
+    assert not address_file.exists()
+
+
+async def test_calls_and_refusals_are_counted_by_their_declared_names(certificates: TestCertificates) -> None:
+    reader = InMemoryMetricReader()
+    configure_telemetry("echo", reader=reader)
+    parts = ServiceParts("echo", EchoApi(answer).register, (SERVICE,))
+    async with running_server(parts, a_settings(certificates, EchoSettings), certificates) as server:
+        stub = EchoStub(server.channel(PARTICIPANT))
+        await stub.Echo(EchoRequest(text="a"))
+        for _ in range(2):
+            await refusal(stub.Echo(EchoRequest(text="closed")))
+    data = reader.get_metrics_data()
+    assert data is not None
+    metrics = {one.name: one for one in data.resource_metrics[0].scope_metrics[0].metrics}
+    method = f"{SERVICE}/Echo"
+    refused = {point.attributes["reason"]: point.value for point in metrics[RPC_SERVER_REFUSALS].data.data_points}
+    assert refused == {"EAR_CLOSED": 2}
+    calls = {point.attributes["status"]: point.value for point in metrics[RPC_SERVER_CALLS].data.data_points}
+    assert calls == {"OK": 1, "FAILED_PRECONDITION": 2}
+    (duration,) = metrics[RPC_SERVER_DURATION].data.data_points
+    assert (duration.attributes["method"], duration.count) == (method, 3)
 
 
 async def test_a_process_with_mistaken_settings_says_all_of_them_and_ends(certificates: TestCertificates) -> None:

@@ -71,24 +71,24 @@ class EntriesSuite:
             (a_card(1, 2), lambda entry: entry.cancel_loss(NOON + DAY)),
             (a_card(2), lambda entry: entry.decide(COURT)),
         ]
-        lists: list[dict[bytes, tuple[int, ...]]] = [{}]
+        states: list[dict[bytes, tuple[int, ...]]] = [{}]
         for hours, (card, decide) in enumerate(steps):
             await change(lists, card, decide, hours)
             async with lists() as uow:
                 _, columns = await uow.entries.full()
-            lists.append({number: row[1:] for number, row in _rows(columns).items()})
+            states.append({number: row[1:] for number, row in _rows(columns).items()})
         for base in range(1, len(steps)):
             async with lists() as uow:
                 head, columns = await uow.entries.increment(base)
             assert head.version == len(steps)
-            applied = dict(lists[base])
+            applied = dict(states[base])
             for number, (action, *what) in _rows(columns).items():
                 if action == 1:
                     assert applied.get(number) != tuple(what)
                     applied[number] = tuple(what)
                 else:
                     del applied[number]
-            assert applied == lists[-1]
+            assert applied == states[-1]
 
     async def test_history_and_proof_hold_after_any_changes(self, lists: Database) -> None:
         await change(lists, a_card(), lambda entry: entry.report_loss(NOON, NOON + DAY))
