@@ -7,10 +7,10 @@ import importlib.util
 import re
 import threading
 from pathlib import Path
+from typing import Any, Protocol
 
 from alembic import command, context
 from alembic.config import Config
-from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
@@ -19,6 +19,16 @@ from libs.runtime.logging import get_logger
 from libs.runtime.tables import TABLES
 
 log = get_logger("citycard.migrate")
+
+
+class Executes(Protocol):
+    """What of `alembic.op` is used here; the module itself fits."""
+
+    def execute(self, sqltext: Any, /) -> None:
+        """Run one statement."""
+
+    def get_bind(self) -> Connection:
+        """The connection of the migration."""
 
 _ROLE = re.compile(r"[a-z_][a-z0-9_]*")
 # Two migration jobs at once would both find the old revision: the second waits here. The number is arbitrary.
@@ -32,7 +42,7 @@ def application_role(service: str) -> str:
     return f"citycard_{service}"
 
 
-def create_runtime_tables(op: Operations) -> None:
+def create_runtime_tables(op: Executes) -> None:
     """Create request_claim, outbox, inbox and dead_letter with their indexes, in a service's first migration."""
     for table in TABLES.all:
         op.execute(CreateTable(table))
@@ -40,13 +50,13 @@ def create_runtime_tables(op: Operations) -> None:
             op.execute(CreateIndex(index))
 
 
-def drop_runtime_tables(op: Operations) -> None:
+def drop_runtime_tables(op: Executes) -> None:
     """The reverse of `create_runtime_tables`."""
     for table in reversed(TABLES.all):
         op.execute(DropTable(table))
 
 
-def grant_runtime(op: Operations, role: str) -> None:
+def grant_runtime(op: Executes, role: str) -> None:
     """Grant a role what the runtime needs of its tables.
 
     `upgrade` grants the service's own role everything on all new tables already; this is for another role, or for one
@@ -57,7 +67,7 @@ def grant_runtime(op: Operations, role: str) -> None:
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table.name} TO {role}")
 
 
-def revoke(op: Operations, privileges: str, table: str, service: str) -> None:
+def revoke(op: Executes, privileges: str, table: str, service: str) -> None:
     """Take privileges on a table from a service's own role: a table that only grows loses `UPDATE, DELETE`.
 
     Harmless where the role does not exist, in a test database with one role for everything.

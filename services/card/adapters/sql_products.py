@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select, text, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,7 +48,7 @@ class SqlProducts:
         """The newest version of each name; raises ProductUnknown."""
         query = (
             select(PRODUCT)
-            .distinct(PRODUCT.c.name)
+            .ext(distinct_on(PRODUCT.c.name))
             .where(PRODUCT.c.name.in_(names))
             .order_by(PRODUCT.c.name, PRODUCT.c.version.desc())
         )
@@ -61,7 +62,7 @@ class SqlProducts:
         """Newest versions by name."""
         query = (
             select(PRODUCT)
-            .distinct(PRODUCT.c.name)
+            .ext(distinct_on(PRODUCT.c.name))
             .where(PRODUCT.c.name > after)
             .order_by(PRODUCT.c.name, PRODUCT.c.version.desc())
             .limit(limit)

@@ -38,8 +38,8 @@ QUESTIONS = (
         "I13",
         "every card's state is where its journal of moves leads",
         "SELECT count(*) FROM card",
-        """SELECT card.number AS thing FROM card
-           LEFT JOIN (SELECT DISTINCT ON (number) number, generation, state_to FROM card_move ORDER BY number, id DESC)
+        """SELECT number AS thing FROM card
+           FULL JOIN (SELECT DISTINCT ON (number) number, generation, state_to FROM card_move ORDER BY number, id DESC)
                AS last USING (number)
            WHERE last.state_to IS DISTINCT FROM card.state OR last.generation IS DISTINCT FROM card.generation""",
     ),
