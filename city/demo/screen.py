@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from city.demo.settlement import Settlement, verdicts_of
+from city.demo.settlement import Settlement
 from city.prove import BETWEEN, Proof
 from libs.money import yuan
 from libs.records.codes import RESULT_CODES, ResultCode
@@ -92,7 +92,7 @@ class Screen:
                 yuan(statement.discount_fen),
                 yuan(statement.gross_fen),
                 yuan(statement.fee_fen),
-                _verdicts(verdicts_of(statement)),
+                _verdicts(settlement.verdicts_of[operator]),
                 statement.sha256.hex()[:_HASH_SHOWN],
             )
         self.console.print(table)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -10,6 +10,7 @@ import grpc
 from citycard.clearing.v1 import clearing_pb2, clearing_service_pb2
 from citycard.clearing.v1.clearing_service_pb2_grpc import ClearingServiceStub
 
+from city.demo.collection import list_files
 from city.demo.platform import Callers
 from city.demo.registration import NotInTimeError
 from city.simulation.operators import Operator
@@ -27,10 +28,12 @@ class Settlement:
     Attributes:
         settlement_date: Of all of them.
         statements: By operator, in the order of operators.
+        verdicts_of: Records by result code, by operator, over all its files: duplicates take no place in a statement.
     """
 
     settlement_date: date
     statements: tuple[tuple[Operator, clearing_pb2.Statement], ...]
+    verdicts_of: Mapping[Operator, Counter[int]]
 
     @property
     def record_count(self) -> int:
@@ -61,19 +64,14 @@ class Settlement:
     def verdicts(self) -> Counter[int]:
         """Records by result code."""
         total: Counter[int] = Counter()
-        for _, statement in self.statements:
-            total.update(verdicts_of(statement))
+        for counts in self.verdicts_of.values():
+            total.update(counts)
         return total
 
     @property
     def duplicate_count(self) -> int:
         """Records that came a second time, byte for byte."""
         return self.verdicts[int(ResultCode.DUPLICATE)]
-
-
-def verdicts_of(statement: clearing_pb2.Statement) -> Counter[int]:
-    """Records of a statement by result code."""
-    return Counter({verdict.code: verdict.record_count for verdict in statement.verdicts})
 
 
 async def close_windows(callers: Callers, operators: Sequence[Operator], day: date) -> Settlement:
@@ -83,7 +81,12 @@ async def close_windows(callers: Callers, operators: Sequence[Operator], day: da
         NotInTimeError: Files of a window are not judged in time.
     """
     statements = await asyncio.gather(*(_close(callers, operator, day) for operator in operators))
-    return Settlement(day, tuple(zip(operators, statements, strict=True)))
+    verdicts: dict[Operator, Counter[int]] = {operator: Counter() for operator in operators}
+    by_name = {operator.participant: operator for operator in operators}
+    for file in await list_files(callers):
+        if file.participant in by_name:
+            verdicts[by_name[file.participant]].update({one.code: one.record_count for one in file.verdicts})
+    return Settlement(day, tuple(zip(operators, statements, strict=True)), verdicts)
 
 
 async def _close(callers: Callers, operator: Operator, day: date) -> clearing_pb2.Statement:

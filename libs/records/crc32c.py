@@ -1,12 +1,13 @@
-"""CRC-32C of one buffer (Castagnoli: reflected, polynomial 1EDC6F41, first and last FFFFFFFF), for chunks of uploads."""
+"""CRC-32C of one buffer (Castagnoli: reflected, polynomial 1EDC6F41, start and end FFFFFFFF), for chunks of uploads."""
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 U32 = npt.NDArray[np.uint32]
+T = TypeVar("T", bound=np.generic)
 
 _POLYNOMIAL: Final = 0x82F63B78
 _BLOCK_BYTES: Final = 32
@@ -29,7 +30,8 @@ _BYTE_LIST: Final = _BYTE.tolist()
 
 def _after_zero(registers: U32) -> U32:
     """The registers after one zero byte more."""
-    return (registers >> np.uint32(8)) ^ _BYTE[registers & np.uint32(0xFF)]
+    after: U32 = (registers >> np.uint32(8)) ^ _BYTE[registers & np.uint32(0xFF)]
+    return after
 
 
 def _block_tables() -> list[U32]:
@@ -44,33 +46,38 @@ _BLOCK: Final = _block_tables()
 
 
 @lru_cache(maxsize=16)
-def _shift_tables(floor: int) -> list[list[U32]]:
-    """For each place among `_JOIN` registers: four tables, one a byte, that carry a register to the end of the group.
+def _step(floor: int) -> tuple[U32, ...]:
+    """Four tables, one for each byte of a register, that carry it by one unit of a floor.
 
-    Args:
-        floor: 0 for the registers of blocks; one more for each joining.
+    A register is 4 bytes and carrying it is linear: what each byte alone becomes, exclusive-ored. A unit is a block at
+    floor 0, and `_JOIN` units of the floor below above it.
     """
-    # A register is 4 bytes and the shift is linear: what each byte alone becomes, exclusive-ored.
-    unit = [np.arange(256, dtype=np.uint32) << np.uint32(8 * byte) for byte in range(4)]
-    places = [unit]
+    tables = []
+    for byte in range(4):
+        table = np.arange(256, dtype=np.uint32) << np.uint32(8 * byte)
+        for _ in range(_JOIN if floor else _BLOCK_BYTES):
+            table = _carried(table, floor - 1) if floor else _after_zero(table)
+        tables.append(table)
+    return tuple(tables)
+
+
+def _carried(registers: U32, floor: int) -> U32:
+    carried = np.zeros_like(registers)
+    for byte, table in enumerate(_step(floor)):
+        carried ^= table[(registers >> np.uint32(8 * byte)) & np.uint32(0xFF)]
+    return carried
+
+
+@lru_cache(maxsize=16)
+def _join_tables(floor: int) -> list[tuple[U32, ...]]:
+    """For each place among `_JOIN` registers: four tables that carry a register to the end of the group."""
+    places = [tuple(np.arange(256, dtype=np.uint32) << np.uint32(8 * byte) for byte in range(4))]
     for _ in range(_JOIN - 1):
-        places.append([_shifted(table, floor) for table in places[-1]])
+        places.append(tuple(_carried(table, floor) for table in places[-1]))
     return places[::-1]
 
 
-def _shifted(registers: U32, floor: int) -> U32:
-    if floor:
-        # One group of the floor below is as long as `_JOIN` of its registers.
-        below = registers
-        for _ in range(_JOIN):
-            below = _shifted(below, floor - 1)
-        return below
-    for _ in range(_BLOCK_BYTES):
-        registers = _after_zero(registers)
-    return registers
-
-
-def _padded(values: npt.NDArray[np.generic], multiple: int) -> npt.NDArray[np.generic]:
+def _padded(values: npt.NDArray[T], multiple: int) -> npt.NDArray[T]:
     # Zeros in front of a register of zero change nothing.
     missing = -values.shape[0] % multiple
     return np.concatenate([np.zeros(missing, dtype=values.dtype), values]) if missing else values
@@ -98,7 +105,7 @@ def crc32c(data: bytes | bytearray | memoryview) -> int:
     floor = 0
     while registers.shape[0] > 1:
         groups = _padded(registers, _JOIN).astype("<u4").view(np.uint8).reshape(-1, _JOIN, 4)
-        tables = _shift_tables(floor)
+        tables = _join_tables(floor)
         registers = np.zeros(groups.shape[0], dtype=np.uint32)
         for place in range(_JOIN):
             for byte in range(4):

@@ -104,6 +104,10 @@ class RedisCopy:
                 self._well = False
                 # Not at once when woken: a storm of calls would become a storm of attempts.
                 await asyncio.sleep(_REST_S)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # The database's driver may take a cancellation that reaches it for its own and finish the statement.
+                raise asyncio.CancelledError
             try:
                 async with asyncio.timeout(self._poll_s):
                     await self._wake.wait()

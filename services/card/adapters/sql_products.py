@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, text, tuple_
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy import Row, exists, func, insert, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,6 +12,9 @@ from services.card.adapters.sql_tables import PRODUCT, STOCK_LEVEL
 from services.card.application.ports import StockLevel
 from services.card.domain.errors import ProductUnknown
 from services.card.domain.product import Product, ProductKind
+
+_LATER = PRODUCT.alias("later")
+_NEWEST = ~exists().where(_LATER.c.name == PRODUCT.c.name, _LATER.c.version > PRODUCT.c.version)
 
 
 def _product(row: Row[Any]) -> Product:
@@ -46,12 +48,7 @@ class SqlProducts:
 
     async def get_many(self, names: Sequence[str]) -> Mapping[str, Product]:
         """The newest version of each name; raises ProductUnknown."""
-        query = (
-            select(PRODUCT)
-            .ext(distinct_on(PRODUCT.c.name))
-            .where(PRODUCT.c.name.in_(names))
-            .order_by(PRODUCT.c.name, PRODUCT.c.version.desc())
-        )
+        query = select(PRODUCT).where(_NEWEST, PRODUCT.c.name.in_(names))
         found = {row.name: _product(row) for row in await self._connection.execute(query)}
         for name in names:
             if name not in found:
@@ -60,13 +57,7 @@ class SqlProducts:
 
     async def page(self, after: str, limit: int) -> Sequence[Product]:
         """Newest versions by name."""
-        query = (
-            select(PRODUCT)
-            .ext(distinct_on(PRODUCT.c.name))
-            .where(PRODUCT.c.name > after)
-            .order_by(PRODUCT.c.name, PRODUCT.c.version.desc())
-            .limit(limit)
-        )
+        query = select(PRODUCT).where(_NEWEST, PRODUCT.c.name > after).order_by(PRODUCT.c.name).limit(limit)
         return [_product(row) for row in await self._connection.execute(query)]
 
 

@@ -203,11 +203,12 @@ class SqlWindows:
         ]  # fmt: skip
 
     async def records_digest(self, participant: int, settlement_date: date) -> bytes:
-        """SHA-256 over four columns of the window's records, ordered by key: terminal number, sequence, code, digest."""
+        """SHA-256 over four columns of a window, ordered by key: terminal number, sequence, code, digest."""
         driver = await driver_connection(self._connection)
         assert isinstance(participant, int), "a surrogate, safe in a query"
         query = (
-            f"SELECT terminal_number, terminal_seq, {_SETTLED_CODE}, digest FROM record WHERE participant = {participant} "
+            f"SELECT terminal_number, terminal_seq, {_SETTLED_CODE}, digest FROM record "
+            f"WHERE participant = {participant} "
             f"AND settlement_date = DATE '{settlement_date.isoformat()}' ORDER BY terminal_number, terminal_seq"
         )
         shape = (("terminal_number", "int8"), ("terminal_seq", "int8"), ("code", "int2"), ("digest", "bytes16"))

@@ -7,6 +7,7 @@ import pytest
 
 from city.postgres import DatabaseUrls
 from services.account.adapters.sql_proof import CHECKS
+from services.account.domain.book import GENESIS, chain_hash, journal_bytes
 from services.account.domain.proof import Proof
 from tests.unit.account.builders import NOON, a_key, a_load, a_posting, credit, debit, issued
 from tests.unit.account.suites import Ledger
@@ -107,6 +108,22 @@ async def test_a_row_changed_by_hand_is_found_and_named(
     proof = await prove(ledger)
     assert broken_invariants(proof) == invariants
     assert any(named in line.first_broken for line in proof.lines), broken(proof)
+
+
+async def test_the_chain_in_the_database_is_the_chain_of_the_domain(ledger: Ledger, books: DatabaseUrls) -> None:
+    postings = [
+        a_posting(),
+        a_posting(reference="a\n1|2202|2|5|\n"),
+        a_posting(reference="卡"),
+        a_posting(reference=""),
+    ]
+    seal, journals = GENESIS, [await ledger.post(posting) for posting in postings]
+    with psycopg.connect(books.owner) as connection:
+        stored = connection.execute("SELECT hash FROM journal ORDER BY sequence").fetchall()
+    for journal, (found,) in zip(journals, stored, strict=True):
+        seal = chain_hash(seal, journal.sequence, journal_bytes(journal.id, journal.posting, journal.post_time))
+        assert found == seal
+    assert broken(await prove(ledger)) == {}
 
 
 async def test_a_load_that_the_card_never_showed_breaks_the_purse(ledger: Ledger) -> None:
