@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
 
 import numpy as np
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -53,9 +53,9 @@ def _purchases() -> tuple[float, float]:
     keys = city_keys()
     number = card_bytes(make_jt_number(CITY_CODE, 1))[1]
     identity = CardIdentity(Scheme.JT, _ISSUER, number)
-    # The overdraft limit stands for a loaded purse: 3 bytes of the chip hold 167,772.15 yuan at most.
-    card = personalise(JT, number, card_keys(keys, identity), issuer=_ISSUER, overdraft_limit_fen=0)
-    _put(card, 2 * _PURCHASES * _FARE_FEN)
+    card = personalise(JT, number, card_keys(keys, identity), issuer=_ISSUER)
+    application = card.applications[0]
+    application.commit(replace(application.purse, balance_fen=_PURCHASES * _FARE_FEN))
     sam = issue_sam(keys, Scheme.JT, _ISSUER, _TERMINAL, MemorySequence())
     view = select(card, JT.aid)
     assert view is not None, "the card was just personalised"
@@ -66,23 +66,14 @@ def _purchases() -> tuple[float, float]:
     return statistics.median(purchases), statistics.median(pairs)
 
 
-def _put(card: VirtualCard, balance_fen: int) -> None:
-    from dataclasses import replace
-
-    application = card.applications[0]
-    application.commit(replace(application.purse, balance_fen=balance_fen))
-
-
-def _purchase(card: VirtualCard, sam: VirtualSam, view: CardView, at: datetime = NOON) -> None:
-    done = terminal.purchase(
-        card, sam, view, _FARE_FEN, terminal=_TERMINAL, at=at, journal=lambda purchase: None
-    )  # fmt: skip
+def _purchase(card: VirtualCard, sam: VirtualSam, view: CardView) -> None:
+    done = terminal.purchase(card, sam, view, _FARE_FEN, terminal=_TERMINAL, at=NOON, journal=lambda purchase: None)
     assert done.sam_agreed, "a purchase that the PSAM does not believe is none"
 
 
 def _bare_pair() -> None:
     key = bytes(range(24))
-    encryptor = Cipher(TripleDES(key), modes.ECB()).encryptor()  # noqa: S305 (the purse's own cipher)
+    encryptor = Cipher(TripleDES(key), modes.ECB()).encryptor()
     encryptor.update(bytes(8))
     encryptor = Cipher(TripleDES(key), modes.CBC(bytes(8))).encryptor()
     encryptor.update(bytes(24))
@@ -98,7 +89,7 @@ def _tacs() -> tuple[float, float]:
     """Records per second as columns and one by one, over the same records; both must find all of them right."""
     keys = city_keys()
     records = make_workload(_RECORDS).records
-    # One card in a hundred signs wrong, so that an answer that is always yes is found out.
+    # One record in a hundred signs wrong, so that an answer that is always yes is found out.
     wrong = np.arange(0, _RECORDS, 100)
     records["tac"][wrong, 0] ^= 0xFF
     began = time.perf_counter()

@@ -63,7 +63,7 @@ def write(results: Sequence[Result], path: Path) -> None:
         {"name": one.name, "value": one.value, "unit": one.unit, "baseline": one.baseline, "ratio": one.ratio}
         for one in results
     ]
-    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def show(results: Sequence[Result], console: Console) -> None:
@@ -73,7 +73,6 @@ def show(results: Sequence[Result], console: Console) -> None:
     for heading in ("value", "baseline", "ratio", "goal"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("met")
-    table.add_column("what the baseline is")
     for one in results:
         sign = "≤" if one.less_is_better else "≥"
         met = {None: "", True: "[green]yes[/]", False: "[bold red]no[/]"}[one.met]
@@ -84,9 +83,11 @@ def show(results: Sequence[Result], console: Console) -> None:
             "" if one.ratio is None else f"{one.ratio:.2f}",
             "" if one.goal is None else f"{sign} {_number(one.goal)}",
             met,
-            one.baseline_name,
         )
     console.print(table)
+    for one in results:
+        if one.baseline_name:
+            console.print(f"  baseline of {one.name}: {one.baseline_name}", style="dim", soft_wrap=True)
 
 
 def _number(value: float) -> str:

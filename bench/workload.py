@@ -57,7 +57,7 @@ def make_workload(record_count: int, taps_per_card: int = 10, terminal_count: in
     """Make a day; the same arguments give the same bytes.
 
     Args:
-        record_count: A multiple of `taps_per_card`.
+        record_count: A multiple of `taps_per_card` and of the number of operators.
         taps_per_card: Every card taps so often, at terminals of all operators.
         terminal_count: A multiple of the number of operators.
     """
@@ -66,7 +66,8 @@ def make_workload(record_count: int, taps_per_card: int = 10, terminal_count: in
     texts = [make_jt_number(CITY_CODE, _FIRST_SERIAL + serial) for serial in range(card_count)]
     packed = b"".join(card_bytes(text)[1] for text in texts)
     numbers = np.frombuffer(packed, np.uint8).reshape(-1, 10)
-    places = np.repeat(np.array(_OPERATORS, np.uint8), terminal_count // len(_OPERATORS))
+    of_operator = terminal_count // len(_OPERATORS)
+    places = np.repeat(np.array(_OPERATORS, np.uint8), of_operator)
     terminals = TerminalColumns(
         tuple(f"{OPERATORS[place].number:02d}{7_000_000_000 + row:010d}" for row, place in enumerate(places.tolist())),
         places,
@@ -76,7 +77,9 @@ def make_workload(record_count: int, taps_per_card: int = 10, terminal_count: in
     # Round after round every card taps once, in an order and at terminals drawn anew.
     card = np.concatenate([draw.permutation(card_count) for _ in range(taps_per_card)])
     counter = np.repeat(np.arange(taps_per_card), card_count)
-    terminal = draw.integers(0, terminal_count, record_count)
+    # Each operator gets the same share, so that all files are of one size.
+    share = draw.permutation(np.repeat(np.arange(len(_OPERATORS)), record_count // len(_OPERATORS)))
+    terminal = share * of_operator + draw.integers(0, of_operator, record_count)
     records = otr.new_records(record_count)
     _fill_card(records, numbers[card], counter)
     _fill_terminal(records, terminals, terminal)

@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from datetime import time as day_time
 from uuid import uuid4
 
 import grpc
@@ -18,9 +19,10 @@ from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGateway
 
 from city.demo.platform import Callers, Progress
 from city.keys import ISSUER_ID
-from city.simulation.operators import OPERATORS, Operator
+from city.simulation.operators import OPERATORS, SIGHTSEEING, Operator
 from city.simulation.plan import DayPlan
-from city.simulation.play import ALGORITHM_ID, KEY_VERSION
+from city.simulation.play import ALGORITHM_ID, KEY_VERSION, VALIDITY_DAYS
+from libs.clock import CITY_TZ
 from libs.runtime.refusals import error_info
 
 # Where a bureau personalises the cards of large orders.
@@ -30,8 +32,6 @@ _CARDS_PER_REQUEST = 5_000
 _TERMINALS_PER_REQUEST = 5_000
 _BALANCE_LIMIT_FEN = 100_000
 _LOAD_STEP_FEN = 1_000
-# Longer than any day that the demo plays, shorter than the chips (simulation.play.EXPIRY).
-_VALIDITY_DAYS = 3_650
 _AMOUNT_LIMIT_FEN = 20_000
 _POLL_S = 0.2
 
@@ -63,6 +63,34 @@ class Registered:
 
     cards: int
     terminals: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationWatchers:
+    """Who is told how far a registration has come: terminals and cards registered, cards that clearing knows."""
+
+    terminals: Progress = lambda done: None
+    cards: Progress = lambda done: None
+    known: Progress = lambda done: None
+
+
+async def register_day(
+    callers: Callers, plan: DayPlan, watchers: RegistrationWatchers = RegistrationWatchers()
+) -> Registered:
+    """Everything that a day needs, and the wait until clearing has heard of it.
+
+    Raises:
+        NotInTimeError: It has not.
+        AioRpcError: A service refuses what it must not.
+    """
+    valid_from = datetime.combine(plan.valid_from, day_time(), CITY_TZ) - timedelta(days=1)
+    await create_rules(callers, (*OPERATORS, SIGHTSEEING), valid_from)
+    terminals, cards = await asyncio.gather(
+        register_terminals(callers, plan, watchers.terminals), issue_cards(callers, plan, watchers.cards)
+    )
+    registered = Registered(cards, terminals)
+    await wait_for_registry(callers, registered, progress=watchers.known)
+    return registered
 
 
 async def create_rules(callers: Callers, operators: Sequence[Operator], valid_from: datetime) -> None:
@@ -214,7 +242,7 @@ def _products() -> list[card_pb2.Product]:
             price_fen=0,
             load_step_fen=_LOAD_STEP_FEN,
             balance_limit_fen=_BALANCE_LIMIT_FEN,
-            validity_days=_VALIDITY_DAYS,
+            validity_days=VALIDITY_DAYS,
         )
         for main_type, (slug, zh, en) in _PRODUCTS.items()
     ]
@@ -228,7 +256,7 @@ def _products() -> list[card_pb2.Product]:
             price_fen=REGISTERED_PRICE_FEN,
             load_step_fen=_LOAD_STEP_FEN,
             balance_limit_fen=_BALANCE_LIMIT_FEN,
-            validity_days=_VALIDITY_DAYS,
+            validity_days=VALIDITY_DAYS,
         )
     )
     return made

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from datetime import time as time_of_day
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,7 +27,7 @@ from city.names import SERVICES
 from city.processes import stop_process
 from city.prove import AUDITOR, Proof, prove
 from city.servers import LocalServers
-from city.simulation.operators import OPERATORS, SIGHTSEEING
+from city.simulation.operators import OPERATORS
 from city.simulation.plan import DayPlan
 from city.simulation.play import PlayedDay, play
 from city.simulation.recorded import read_day
@@ -80,6 +80,10 @@ async def run(options: Options, screen: Screen) -> Outcome:
         StartFailed, NotInTimeError, AioRpcError, DomainError: The city does not do what it must.
     """
     began = time.monotonic()
+    main = asyncio.current_task()
+    assert main is not None, "a demo runs inside asyncio.run"
+    # Like Ctrl-C: what was started is stopped, whoever asks.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
     plan = read_day(options.data) if options.data else make_day(options.seed, options.record_count)
     clear_root(options.root)
     screen.heading("城市启动", "the city starts")
@@ -87,7 +91,7 @@ async def run(options: Options, screen: Screen) -> Outcome:
     platform = DemoPlatform(
         options.root,
         clock=plan.collected_at,
-        sale=datetime.combine(plan.valid_from, time_of_day(0, 0, 1), CITY_TZ),
+        sale=sale_of(plan),
         narrate=lambda service, what: None,
     )
     with _player() as (executor, counter):
@@ -113,6 +117,11 @@ async def run(options: Options, screen: Screen) -> Outcome:
     return outcome
 
 
+def sale_of(plan: DayPlan) -> datetime:
+    """When the cards of a day are sold: the first moment of their first day."""
+    return datetime.combine(plan.valid_from, time_of_day(0, 0, 1), CITY_TZ)
+
+
 async def _found_city(
     plan: DayPlan, platform: DemoPlatform, callers: Callers, bars: Bars, opened: "asyncio.Future[None]", counter: Any
 ) -> None:
@@ -123,19 +132,14 @@ async def _found_city(
         await asyncio.sleep(_POLL_S)
     await opened
     bars.show("服务就绪 services ready", platform.ready_count(), len(SERVICES))
-    participants = (*OPERATORS, SIGHTSEEING)
-    valid_from = datetime.combine(plan.valid_from, time_of_day(), CITY_TZ) - timedelta(days=1)
-    await registration.create_rules(callers, participants, valid_from)
-    terminals, cards = await asyncio.gather(
-        registration.register_terminals(
-            callers, plan, lambda done: bars.show("登记终端 terminals", done, len(plan.terminals))
-        ),
-        registration.issue_cards(callers, plan, lambda done: bars.show("发卡 cards issued", done, len(plan.cards))),
-    )
-    await registration.wait_for_registry(
+    await registration.register_day(
         callers,
-        registration.Registered(cards, terminals),
-        progress=lambda done: bars.show("清算已知卡 known to clearing", done, len(plan.cards)),
+        plan,
+        registration.RegistrationWatchers(
+            terminals=lambda done: bars.show("登记终端 terminals", done, len(plan.terminals)),
+            cards=lambda done: bars.show("发卡 cards issued", done, len(plan.cards)),
+            known=lambda done: bars.show("清算已知卡 known to clearing", done, len(plan.cards)),
+        ),
     )
     await platform.end_sale()
 
@@ -230,6 +234,8 @@ _counter: Any = None
 def _remember(counter: Any) -> None:
     global _counter
     _counter = counter
+    # Ctrl-C reaches the whole group; who stops this process is its parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _play_counted(plan: DayPlan, seed: int) -> PlayedDay:

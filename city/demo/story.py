@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from uuid import uuid4
 
 import grpc
@@ -33,7 +33,7 @@ from city.demo.registration import (
 from city.keys import CITY_CODE, ISSUER_ID, city_keys
 from city.launcher import Platform
 from city.simulation.operators import SIGHTSEEING
-from city.simulation.play import ALGORITHM_ID, EXPIRY, KEY_VERSION, PARAMETER_VERSION
+from city.simulation.play import ALGORITHM_ID, KEY_VERSION, PARAMETER_VERSION
 from edge.terminal.blacklist import TerminalBlacklist
 from edge.terminal.journal import MemoryJournal
 from edge.terminal.record import TerminalFacts
@@ -218,11 +218,11 @@ async def _sell(callers: Callers, name: str) -> card_pb2.Card:
 def _personalise(number: str, sold: card_pb2.Card) -> VirtualCard:
     """The chip, activated at the counter: dates of the sale, nothing on it yet."""
     issuer, packed = institution_bytes(ISSUER_ID), card_bytes(number)[1]
-    start = bcd.date_of(bytes.fromhex(_day(sold.start_date).replace("-", "")))
     keys = card_keys(
         city_keys(), CardIdentity(Scheme.JT, issuer, packed), version=KEY_VERSION, algorithm_id=ALGORITHM_ID
     )
-    return personalise(JT, packed, keys, issuer=issuer, start=start, expiry=EXPIRY, holder=Holder(main_type=1))
+    start, expiry = (date(day.year, day.month, day.day) for day in (sold.start_date, sold.expiry_date))
+    return personalise(JT, packed, keys, issuer=issuer, start=start, expiry=expiry, holder=Holder(main_type=1))
 
 
 async def _wait_for_purse(callers: Callers, name: str) -> None:

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -30,8 +30,8 @@ from libs.records.otr import OTR, Records, read_records
 KEY_VERSION: Final = 1
 ALGORITHM_ID: Final = 0
 PARAMETER_VERSION: Final = 1
-# Chips of the demo last as long as its products: see city/demo.
-EXPIRY: Final = date(2035, 12, 31)
+# Chips end on the day on which the products of the demo end (city/demo/registration.py).
+VALIDITY_DAYS: Final = 3_650
 _ISSUER = institution_bytes(ISSUER_ID)
 _PROGRESS_TAPS = 500
 
@@ -123,7 +123,7 @@ def make_cards(keys: SoftKeyStore, cards: CardColumns, valid_from: date, seed: i
             card_keys,
             issuer=_ISSUER,
             start=valid_from,
-            expiry=EXPIRY,
+            expiry=valid_from + timedelta(days=VALIDITY_DAYS),
             holder=holders[main_type],
             random=source.randbytes,
         )

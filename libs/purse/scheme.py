@@ -1,20 +1,15 @@
-"""The two card schemes, and what a card is called in this platform (card-files.md, section 4)."""
+"""What a card is called in the purse protocol (card-files.md, section 4); `libs.records.numbers` owns the numbers."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from libs.errors import InvalidInput
+from libs.records.numbers import Scheme, luhn_digit
+
+__all__ = ["FACTOR_SIZE", "ISSUER_ID_SIZE", "NUMBER_SIZE", "CardIdentity", "CardNumberMalformed", "Scheme", "luhn_digit"]
 
 NUMBER_SIZE = 10
 ISSUER_ID_SIZE = 8
 FACTOR_SIZE = 8
-
-
-class Scheme(StrEnum):
-    """Whose rules a card follows; the value is the prefix of the canonical number."""
-
-    CJ = "cj"
-    JT = "jt"
 
 
 class CardNumberMalformed(InvalidInput):
@@ -66,18 +61,3 @@ class CardIdentity:
     def serial(self) -> bytes:
         """The card's diversification factor: the last 8 bytes of the number."""
         return self.number[-FACTOR_SIZE:]
-
-
-def luhn_digit(body: str) -> str:
-    """The Luhn check digit that follows `body`, a string of decimal digits (card-files.md, section 4).
-
-    Raises:
-        CardNumberMalformed: `body` holds something else than digits, or nothing.
-    """
-    if not (body.isascii() and body.isdecimal()):
-        raise CardNumberMalformed(card=body)
-    total = 0
-    for position, digit in enumerate(reversed(body)):
-        value = int(digit) * (2 - position % 2)
-        total += value - 9 if value > 9 else value
-    return str(-total % 10)

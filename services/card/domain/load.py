@@ -102,7 +102,7 @@ class LoadOrder:
 
     @property
     def card_balance_fen(self) -> int:
-        """Balance that the card showed."""
+        """Balance that the card showed; a JT card with an overdraft limit adds the limit (purse-protocol.md, 3.6)."""
         return int.from_bytes(self.answer_a[:4], "big")
 
     @property

@@ -70,8 +70,7 @@ class AccountDouble(AccountServiceServicer):
     async def CommitReservation(
         self, request: pb.CommitReservationRequest, context: Context
     ) -> account_pb2.Reservation:
-        found = self._end(request.name, COMMITTED)
-        return found
+        return self._end(request.name, COMMITTED)
 
     async def VoidReservation(self, request: pb.VoidReservationRequest, context: Context) -> account_pb2.Reservation:
         return self._end(request.name, VOIDED)

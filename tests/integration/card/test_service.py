@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -200,7 +201,7 @@ async def test_a_card_is_sold_topped_up_lost_and_found(world: World, servers: "L
     assert (proof.issued_count, proof.deposit_total_fen, proof.confirmed_load_total_fen) == (1, 20_00, 50_00)
     assert (proof.open_load_total_fen, proof.lost_count) == (0, 0)
 
-    events = await _events(servers, 4, NUMBER)
+    events = await _events(servers, 4)
     assert [type(event).__name__ for event in events] == [
         "CardsIssued",
         "LoadConfirmed",
@@ -216,7 +217,7 @@ async def test_a_card_is_sold_topped_up_lost_and_found(world: World, servers: "L
         assert "王小明".encode() not in event.SerializeToString()
 
 
-async def _events(servers: "LocalServers", count: int, number: str) -> list[Any]:
+async def _events(servers: "LocalServers", count: int) -> list[Any]:
     """The last `count` events of the card's stream, once they have come."""
     client = await nats.connect(servers.nats_url())
     try:
@@ -402,7 +403,7 @@ def test_settings_name_every_missing_variable_at_once(monkeypatch: pytest.Monkey
     }
 
 
-async def test_the_process_migrates_serves_stays_small_and_ends_well(
+def test_the_process_migrates_serves_stays_small_and_ends_well(
     servers: "LocalServers",
     database: "Callable[[str], DatabaseUrls]",
     certificates: TestCertificates,
@@ -436,8 +437,8 @@ async def test_the_process_migrates_serves_stays_small_and_ends_well(
             if (tmp_path / "address").exists():
                 break
             assert process.poll() is None
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(1)
+            time.sleep(0.1)
+        time.sleep(1)
         status = Path(f"/proc/{process.pid}/status").read_text()
         resident_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
         assert resident_kib < 150 * 1024

@@ -434,6 +434,7 @@ class FakeLedger:
 
     async def reserve(self, load: Load) -> str:
         self._enter("reserve")
+        await asyncio.sleep(0)
         if load.id not in self.reservations:
             if load.purse in self.unknown_purses:
                 raise PurseNotOpen(dependency="account")
@@ -445,17 +446,19 @@ class FakeLedger:
         return f"reservations/{load.id}"
 
     async def commit(self, reservation: str) -> None:
-        self._end("commit", reservation, "committed")
+        await self._end("commit", reservation, "committed")
 
     async def void(self, reservation: str) -> None:
-        self._end("void", reservation, "voided")
+        await self._end("void", reservation, "voided")
 
     async def balance(self, card: Card) -> int | None:
         self._enter("balance")
         return self.balances.get(card.purse)
 
-    def _end(self, call: str, reservation: str, outcome: str) -> None:
+    async def _end(self, call: str, reservation: str, outcome: str) -> None:
         self._enter(call)
+        # Another task gets its turn, as with any call over a line.
+        await asyncio.sleep(0)
         load_id = reservation.removeprefix("reservations/")
         state, amount = self.reservations[load_id]
         if state not in ("pending", outcome):

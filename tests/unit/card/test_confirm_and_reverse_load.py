@@ -1,5 +1,6 @@
 """The second half of a top-up: proof, reversal, and the cuts in between."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -33,6 +34,14 @@ async def test_a_tac_books_the_money_and_is_told_once(world: LoadWorld) -> None:
         load = await world.confirm(load_id, tac, "north")
         assert (load.state, load.evidence, load.tac) == (L.CONFIRMED, Evidence.TAC, tac)
     assert world.ledger.total("committed") == 50_00
+    assert [type(event).__name__ for event in world.events] == ["LoadConfirmed"]
+
+
+async def test_a_tac_that_comes_twice_at_once_is_booked_and_told_once(world: LoadWorld) -> None:
+    load_id, tac = await _written(world)
+    loads = await asyncio.gather(*(world.confirm(load_id, tac, None) for _ in range(3)), world.settle(load_id))
+    assert {load.state for load in loads[:3]} == {L.CONFIRMED}
+    assert world.ledger.calls.count("commit") > 1, "or the twins never met and this test says nothing"
     assert [type(event).__name__ for event in world.events] == ["LoadConfirmed"]
 
 

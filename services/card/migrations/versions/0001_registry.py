@@ -54,8 +54,8 @@ CREATE TABLE card (
 ) WITH (fillfactor = 50); -- Every card is updated once, at its issue: beside its old row, no index need be touched.
 CREATE INDEX card_outlet_product ON card (outlet, product, number);
 
--- Every move of every card, never changed: where the state comes from. No foreign key: each row is selected from its card
--- in the same statement, and a check per row would double the time of a batch.
+-- Every move of every card, never changed: where the state comes from. No foreign key: each row is selected from its
+-- card in the same transaction, and a check per row would double the time of a batch.
 CREATE TABLE card_move (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     number     text COLLATE "C" NOT NULL,

@@ -1,0 +1,201 @@
+"""Intake: from the first byte of an upload until every record is judged, posted and folded into the ledger."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import psycopg
+from citycard.account.v1.account_service_pb2_grpc import AccountServiceStub
+from citycard.clearing.v1 import clearing_service_pb2
+from citycard.clearing.v1.clearing_service_pb2_grpc import ClearingServiceStub
+from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGatewayServiceStub
+
+from bench.result import Context, Result
+from bench.workload import DAY, NOON, Workload, make_workload
+from city.demo.collection import DEPOT, float_debits_fen, private_key
+from city.demo.platform import Callers
+from city.demo.registration import (
+    Registered,
+    create_rules,
+    issue_cards,
+    register_terminals,
+    registry_state,
+    wait_for_registry,
+    wait_until,
+)
+from city.launcher import Platform
+from city.servers import LocalServers
+from city.simulation.operators import CENTRE_ID, OPERATORS, Operator
+from edge.collector.upload import Uploader
+from libs.records import otr
+from libs.records.batch import FileType, Header, encode_batch, file_name
+from libs.records.rows import exact_sum
+from services.clearing.adapters import pgcopy
+
+_RECORDS: Final = 200_000
+_RECORDS_PER_FILE: Final = 10_000
+_GOAL_PER_S: Final = 10_000
+_TIMEOUT_S: Final = 300.0
+_POLL_S: Final = 0.1
+_ACCEPTED: Final = frozenset({0, 24, 25})
+_ROW: Final = (
+    ("terminal_number", "int8"), ("terminal_seq", "int8"), ("card_number", "bytes10"), ("card_counter", "int4"),
+    ("content", "bytes128"),
+)  # fmt: skip
+_COLUMNS: Final = ", ".join(name for name, _ in _ROW)
+_TYPES: Final = (
+    "terminal_number bigint NOT NULL, terminal_seq bigint NOT NULL, card_number bytea NOT NULL, "
+    "card_counter integer NOT NULL, content bytea NOT NULL"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One batch file, ready to be sent."""
+
+    operator: Operator
+    name: str
+    content: bytes
+    records: otr.Records
+
+
+def run(context: Context) -> list[Result]:
+    """Records per second through all services, beside the same rows in the bare database."""
+    context.say(f"making {_RECORDS:,} records")
+    workload = make_workload(_RECORDS)
+    files = _files(workload)
+    ours_s, bare_s = asyncio.run(_measure(context, workload, files))
+    return [
+        Result(
+            "intake.records",
+            _RECORDS / ours_s,
+            "records/s",
+            _RECORDS / bare_s,
+            "COPY of the same 128-byte rows into a staging table and INSERT … ON CONFLICT DO NOTHING, with the same "
+            "two unique keys, file by file, on the same server",
+            goal=_GOAL_PER_S,
+        )
+    ]
+
+
+async def _measure(context: Context, workload: Workload, files: Sequence[_File]) -> tuple[float, float]:
+    """Seconds of ours and of the bare thing, on a fresh city that is removed afterwards."""
+    LocalServers(context.root).destroy()
+    try:
+        narrate = lambda service, what: context.say(f"{service}: {what}")  # noqa: E731 (one line, used once)
+        async with Platform(context.root, clock=NOON, narrate=narrate) as platform, Callers(platform) as callers:
+            await _prepare(context, callers, workload)
+            context.say(f"sending {len(files)} files")
+            ours_s = await _send(platform, callers, workload, files)
+            await _check(callers, files)
+            context.say(f"{_RECORDS:,} records judged, posted and folded in {ours_s:.1f} s; now the bare database")
+            bare_s = await asyncio.to_thread(_bare, platform.servers, files)
+            return ours_s, bare_s
+    finally:
+        LocalServers(context.root).destroy()
+
+
+async def _prepare(context: Context, callers: Callers, workload: Workload) -> None:
+    """Everything that a city has before its day begins; not measured."""
+    plan = workload.plan
+    context.say(f"issuing {len(plan.cards):,} cards, registering {len(plan.terminals):,} terminals")
+    await create_rules(callers, OPERATORS, NOON)
+    await register_terminals(callers, plan)
+    await issue_cards(callers, plan)
+    await wait_for_registry(callers, Registered(len(plan.cards), len(plan.terminals)), _TIMEOUT_S)
+
+
+async def _send(platform: Platform, callers: Callers, workload: Workload, files: Sequence[_File]) -> float:
+    """Send every depot's files one after the other, all depots at once; seconds until the ledger has everything."""
+    account: Any = callers.stub(AccountServiceStub, "account")
+    uploaders = {operator: _uploader(platform, callers, operator) for operator in workload.by_operator()}
+    paid_before_fen = await float_debits_fen(account)
+
+    async def depot(operator: Operator) -> None:
+        for file in files:
+            if file.operator is operator:
+                await uploaders[operator].send(file.content, file.name)
+
+    async def folded() -> bool:
+        # The ledger first: cheap, and the last to have it.
+        if await float_debits_fen(account) - paid_before_fen < workload.total_fen:
+            return False
+        state = await registry_state(callers)
+        return state.open_file_count == 0 and state.unfolded_batch_count == 0
+
+    began = time.perf_counter()
+    await asyncio.gather(*(depot(operator) for operator in uploaders))
+    await wait_until(folded, "the ledger to have everything", _TIMEOUT_S, _POLL_S)
+    return time.perf_counter() - began
+
+
+async def _check(callers: Callers, files: Sequence[_File]) -> None:
+    """A fast wrong answer is worth nothing: every record must be accepted."""
+    clearing = callers.stub(ClearingServiceStub, "clearing")
+    page = await clearing.ListFiles(clearing_service_pb2.ListFilesRequest(page_size=1000))
+    verdicts = [verdict for file in page.files for verdict in file.verdicts]
+    accepted = sum(verdict.record_count for verdict in verdicts if verdict.code in _ACCEPTED)
+    assert len(page.files) == len(files), "every file was judged"
+    assert accepted == sum(verdict.record_count for verdict in verdicts) == _RECORDS, f"not accepted: {verdicts}"
+
+
+def _uploader(platform: Platform, callers: Callers, operator: Operator) -> Uploader:
+    caller = f"collector/{operator.slug}/{DEPOT}"
+    gateway: Any = callers.stub(TerminalGatewayServiceStub, "terminal_gw", caller)
+    return Uploader(gateway, private_key(platform, caller), operator.slug)
+
+
+def _files(workload: Workload) -> list[_File]:
+    """The records of each operator as batch files."""
+    files = []
+    for operator, records in workload.by_operator().items():
+        for number, start in enumerate(range(0, len(records), _RECORDS_PER_FILE), start=1):
+            part = np.ascontiguousarray(records[start : start + _RECORDS_PER_FILE])
+            total_fen = exact_sum(part["amount_fen"])
+            header = Header(
+                FileType.TX, operator.institution_id, CENTRE_ID, number, NOON, DAY, len(part), total_fen
+            )  # fmt: skip
+            content = encode_batch(
+                FileType.TX, part, sender=header.sender, receiver=header.receiver, batch_number=number,
+                created=NOON, business_date=DAY,
+            )  # fmt: skip
+            files.append(_File(operator, file_name(header), content, part))
+    return files
+
+
+def _bare(servers: LocalServers, files: Sequence[_File]) -> float:
+    """Seconds of the least that a database must do for these rows; the streams are made before the clock starts."""
+    urls = servers.fresh_database("clearing")
+    streams = [pgcopy.encode(_ROW, _columns(file.records)) for file in files]
+    try:
+        with psycopg.connect(urls.owner, autocommit=True) as connection:
+            connection.execute(f"CREATE TEMPORARY TABLE staging ({_TYPES}) ON COMMIT DELETE ROWS")
+            connection.execute(
+                f"CREATE TABLE record ({_TYPES}, PRIMARY KEY (terminal_number, terminal_seq), "
+                "UNIQUE (card_number, card_counter))"
+            )
+            began = time.perf_counter()
+            for stream in streams:
+                with connection.transaction(), connection.cursor() as cursor:
+                    with cursor.copy(f"COPY staging ({_COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy:
+                        copy.write(stream)
+                    cursor.execute("INSERT INTO record SELECT * FROM staging ON CONFLICT DO NOTHING")
+            seconds = time.perf_counter() - began
+            row = connection.execute("SELECT count(*) FROM record").fetchone()
+            assert row == (_RECORDS,), "every row is new"
+    finally:
+        servers.drop_database(urls)
+    return seconds
+
+
+def _columns(records: otr.Records) -> pgcopy.Columns:
+    return {
+        "terminal_number": otr.terminal_numbers(records).astype(np.int64),
+        "terminal_seq": records["terminal_seq"],
+        "card_number": records["card_number"],
+        "card_counter": records["card_counter"],
+        "content": otr.raw(records),
+    }
