@@ -16,6 +16,15 @@ def amount_bytes(amount_fen: int) -> bytes:
     return amount_fen.to_bytes(4, "big")
 
 
+def limit_bytes(limit_fen: int) -> bytes:
+    """An overdraft limit, 3 bytes, most significant first.
+
+    Raises:
+        OverflowError: Not 0 to 2**24-1 fen.
+    """
+    return limit_fen.to_bytes(3, "big")
+
+
 def date_bytes(day: date) -> bytes:
     """YYYYMMDD, 4 bytes BCD."""
     return bytes.fromhex(f"{day.year:04d}{day.month:02d}{day.day:02d}")

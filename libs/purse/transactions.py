@@ -23,6 +23,18 @@ class Tti(IntEnum):
     CAPP_PURCHASE = 0x09
 
 
+class PurseId(IntEnum):
+    """Which purse of an application (purse-protocol.md, section 2, P2): an amount belongs to one by name, always."""
+
+    ED = 0x01  # electronic deposit (电子存折)
+    EP = 0x02  # electronic purse (电子钱包)
+
+
+DEPOSIT_TTIS = frozenset(
+    {Tti.ED_LOAD, Tti.ED_UNLOAD, Tti.ED_CASH_WITHDRAWAL, Tti.ED_PURCHASE, Tti.OVERDRAFT_CHANGE}
+)
+
+
 def online_session_input(random: bytes, online_counter: bytes) -> bytes:
     """Session input of load, unload and overdraft change: `rnd4 || online counter2 || 8000`."""
     return random + online_counter + b"\x80\x00"
@@ -63,6 +75,11 @@ def purchase_tac_data(amount: bytes, tti: int, terminal: bytes, sequence: bytes,
 def overdraft_mac1_data(balance: bytes, old_limit: bytes, terminal: bytes) -> bytes:
     """Overdraft change, made by the card: 14 bytes."""
     return b"%b%b%c%b" % (balance, old_limit, Tti.OVERDRAFT_CHANGE, terminal)
+
+
+def overdraft_tac_data(balance: bytes, online_counter: bytes, new_limit: bytes, terminal: bytes, stamp: bytes) -> bytes:
+    """TAC of an overdraft change: 23 bytes. Sources disagree on the key: the same as of other TACs [convention]."""
+    return b"%b%b%b%c%b%b" % (balance, online_counter, new_limit, Tti.OVERDRAFT_CHANGE, terminal, stamp)
 
 
 def overdraft_mac2_data(new_limit: bytes, terminal: bytes, stamp: bytes) -> bytes:

@@ -30,6 +30,7 @@ class Executes(Protocol):
     def get_bind(self) -> Connection:
         """The connection of the migration."""
 
+
 _ROLE = re.compile(r"[a-z_][a-z0-9_]*")
 # Two migration jobs at once would both find the old revision: the second waits here. The number is arbitrary.
 _LOCK = 0x0C17_CA2D

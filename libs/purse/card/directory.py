@@ -1,15 +1,16 @@
-"""What a card says about itself: FCI of applications, the PSE and PPSE directories (card-files.md, section 1)."""
+"""What a card says about itself: FCI of applications and directories, the PSE and PPSE (card-files.md, section 1)."""
 
 from collections.abc import Sequence
 
 from libs.purse.card.files import FileKind, FileSpec
-from libs.purse.card.profiles import PPSE_NAME, PSE_NAMES, SFI_DIRECTORY, Profile
+from libs.purse.card.profiles import PPSE_NAME, PSE_NAMES, SFI_DIRECTORY, DirectoryKind, Profile
 from libs.purse.card.state import Application
 
-__all__ = ["FID_MASTER", "FILES", "PPSE_NAME", "PSE_NAMES", "application_fci", "entries", "ppse_fci", "pse_fci"]
+__all__ = ["FID_MASTER", "FILES", "PPSE_NAME", "PSE_NAMES", "application_fci", "directory_fci", "entries", "ppse_fci"]
 
 FID_MASTER = 0x3F00
-FILES = {SFI_DIRECTORY: FileSpec(0x0001, SFI_DIRECTORY, FileKind.RECORDS)}
+# The master file of a card that was personalised without one of its own.
+FILES = {SFI_DIRECTORY: FileSpec(0x0001, SFI_DIRECTORY, FileKind.RECORDS, ())}
 
 
 def tlv(tag: bytes, value: bytes) -> bytes:
@@ -19,14 +20,17 @@ def tlv(tag: bytes, value: bytes) -> bytes:
 
 
 def application_fci(application: Application) -> bytes:
-    """FCI of an ADF, with the application version and file 0015 in it."""
+    """FCI of a dedicated file: of an ADF with version and file 0015 in it, of a DDF with its directory file."""
+    profile = application.profile
+    if profile.kind is not DirectoryKind.ADF:
+        return directory_fci(profile.aid)
     public = application.public
-    proprietary = tlv(b"\x9f\x08", public[9:10]) + tlv(b"\x9f\x0c", public)
-    return tlv(b"\x6f", tlv(b"\x84", application.profile.aid) + tlv(b"\xa5", proprietary))
+    proprietary = tlv(b"\x9f\x08", public[9:10]) + tlv(b"\x9f\x0c", public) if public else tlv(b"\x50", profile.label)
+    return tlv(b"\x6f", tlv(b"\x84", profile.aid) + tlv(b"\xa5", proprietary))
 
 
-def pse_fci(name: bytes = PSE_NAMES[0]) -> bytes:
-    """FCI of the master file: where its directory is."""
+def directory_fci(name: bytes = PSE_NAMES[0]) -> bytes:
+    """FCI of the master file or a DDF: where its directory is."""
     return tlv(b"\x6f", tlv(b"\x84", name) + tlv(b"\xa5", tlv(b"\x88", bytes((SFI_DIRECTORY,)))))
 
 
@@ -36,10 +40,11 @@ def ppse_fci(profiles: Sequence[Profile]) -> bytes:
     return tlv(b"\x6f", tlv(b"\x84", PPSE_NAME) + tlv(b"\xa5", tlv(b"\xbf\x0c", listed)))
 
 
-def entries(profiles: Sequence[Profile]) -> tuple[bytes, ...]:
-    """Records of the directory file, one per application."""
-    return tuple(_entry(profile) for profile in profiles)
+def entries(applications: Sequence[Application], parent: bytes = b"") -> tuple[bytes, ...]:
+    """Records of a directory file: one for each application and DDF that it lists."""
+    return tuple(_entry(each.profile) for each in applications if each.profile.parent == parent)
 
 
 def _entry(profile: Profile) -> bytes:
-    return tlv(b"\x61", tlv(b"\x4f", profile.aid) + tlv(b"\x50", profile.label))
+    name = b"\x9d" if profile.kind is DirectoryKind.DDF else b"\x4f"
+    return tlv(b"\x61", tlv(name, profile.aid) + tlv(b"\x50", profile.label))

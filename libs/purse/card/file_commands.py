@@ -1,14 +1,14 @@
-"""File commands of the card: READ and UPDATE BINARY, READ RECORD (purse-protocol.md, section 2; card-files.md)."""
+"""File commands of the card: READ, UPDATE and APPEND of binaries and records (purse-protocol.md, 2; card-files.md)."""
 
 from libs.purse import status
 from libs.purse.apdu import Command
-from libs.purse.card.files import Content, FileKind, FileSpec, Update
-from libs.purse.card.security_commands import mac_refusal
+from libs.purse.card.files import RECORD_KINDS, Content, FileKind, FileSpec
+from libs.purse.card.messaging import read_answer, written_data
 from libs.purse.card.session import Session
 from libs.purse.card.state import Application
-from libs.purse.crypto import MAC_SIZE
 
-_PLAIN, _PROTECTED = 0x00, 0x04
+# What one plain answer can carry (purse-protocol.md, section 1); a protected one has 4 bytes of MAC less.
+_ANSWER_MAX = 0xFF
 
 
 def addressed(session: Session, files: dict[int, FileSpec], command: Command) -> tuple[FileSpec | None, int]:
@@ -19,55 +19,67 @@ def addressed(session: Session, files: dict[int, FileSpec], command: Command) ->
     return session.file, command.p1 << 8 | command.p2
 
 
-def read_binary(spec: FileSpec | None, content: Content, offset: int, command: Command) -> bytes:
-    """READ BINARY, plain."""
-    if command.cla != _PLAIN:
-        return status.LINE_PROTECTION
-    if command.data:
-        return status.WRONG_LENGTH
+def record_file(session: Session, files: dict[int, FileSpec], command: Command) -> FileSpec | None:
+    """File that P2 of a RECORD command names; SFI 0 is the current one."""
+    return files.get(command.p2 >> 3) if command.p2 >> 3 else session.file
+
+
+def read_binary(
+    session: Session,
+    application: Application | None,
+    spec: FileSpec | None,
+    content: Content,
+    offset: int,
+    command: Command,
+) -> bytes:
+    """READ BINARY: plain, or with MAC where the file demands it."""
     if spec is None:
         return status.FILE_NOT_FOUND if command.p1 & 0x80 else status.CONDITIONS
     if spec.kind is not FileKind.TRANSPARENT or not isinstance(content, bytes):
         return status.FILE_TYPE_MISMATCH
+    refusal, answer = read_answer(session, application, spec, command)
+    if refusal:
+        return refusal
     if offset >= len(content):
         return status.BEYOND_END
-    available = len(content) - offset
+    available = min(len(content) - offset, _ANSWER_MAX)
     if command.le is not None and command.le > available:
         return status.wrong_le(available)
-    return content[offset : offset + (command.le or available)] + status.OK
+    return answer(content[offset : offset + (command.le or available)]) + status.OK
 
 
-def read_record(spec: FileSpec | None, content: Content, command: Command) -> bytes:
-    """READ RECORD by number or identifier, plain; record 01 of a cyclic file is the newest."""
-    if command.cla != _PLAIN:
-        return status.LINE_PROTECTION
-    if command.data:
-        return status.WRONG_LENGTH
+def read_record(
+    session: Session, application: Application | None, spec: FileSpec | None, content: Content, command: Command
+) -> bytes:
+    """READ RECORD by number or identifier; record 01 of a cyclic file is the newest."""
     mode = command.p2 & 7
     if mode not in (0, 4):
         return status.WRONG_PARAMETERS
     if spec is None:
-        return status.FILE_NOT_FOUND
-    if spec.kind not in (FileKind.RECORDS, FileKind.CYCLIC):
+        return status.FILE_NOT_FOUND if command.p2 >> 3 else status.CONDITIONS
+    if spec.kind not in RECORD_KINDS:
         return status.FILE_TYPE_MISMATCH
+    refusal, answer = read_answer(session, application, spec, command)
+    if refusal:
+        return refusal
     number = command.p1 if mode == 4 else spec.number_of(content, command.p1)
     record = spec.record(content, number)
     if record is None:
         return status.RECORD_NOT_FOUND
     if command.le not in (None, 0, len(record)):
         return status.wrong_le(len(record))
-    return record + status.OK
+    return answer(record) + status.OK
 
 
 def update_binary(session: Session, application: Application, command: Command) -> bytes:
-    """UPDATE BINARY: plain into a free file, with MAC4 into a protected one."""
+    """UPDATE BINARY: plain into a free file, with MAC4 into a protected one, enciphered where the file demands it."""
     spec, offset = addressed(session, application.profile.files, command)
     if spec is None:
         return status.FILE_NOT_FOUND if command.p1 & 0x80 else status.CONDITIONS
     content = application.content(spec)
     if spec.kind is not FileKind.TRANSPARENT or not isinstance(content, bytes):
         return status.FILE_TYPE_MISMATCH
-    refusal, data = _permitted(session, application, spec, command)
+    refusal, data = written_data(session, application, spec, command)
     if refusal:
         return refusal
     if not data:
@@ -79,37 +91,48 @@ def update_binary(session: Session, application: Application, command: Command) 
 
 
 def update_record(session: Session, application: Application, command: Command) -> bytes:
-    """UPDATE RECORD by number or identifier; a record keeps its length and its identifier."""
+    """UPDATE RECORD by number or identifier; a record keeps its length, and a variable one its identifier."""
     mode = command.p2 & 7
     if mode not in (0, 4):
         return status.WRONG_PARAMETERS
-    spec = application.profile.files.get(command.p2 >> 3)
+    spec = record_file(session, application.profile.files, command)
     if spec is None:
-        return status.FILE_NOT_FOUND
-    content = application.content(spec)
-    if not isinstance(content, tuple):
+        return status.FILE_NOT_FOUND if command.p2 >> 3 else status.CONDITIONS
+    if spec.kind not in RECORD_KINDS:
         return status.FILE_TYPE_MISMATCH
-    refusal, data = _permitted(session, application, spec, command)
+    refusal, data = written_data(session, application, spec, command)
     if refusal:
         return refusal
+    content = application.content(spec)
     number = command.p1 if mode == 4 else spec.number_of(content, command.p1)
     old = spec.record(content, number)
     if old is None:
         return status.RECORD_NOT_FOUND
     if len(data) != len(old):
         return status.WRONG_LENGTH
-    if data[spec.identifier_offset] != old[spec.identifier_offset]:
+    if spec.kind is FileKind.RECORDS and data[spec.identifier_offset] != old[spec.identifier_offset]:
         return status.BAD_DATA
-    application.commit(files={spec.sfi: (*content[: number - 1], data, *content[number:])})
+    application.commit(files={spec.sfi: spec.replaced(content, number, data)})
     return status.OK
 
 
-def _permitted(session: Session, application: Application, spec: FileSpec, command: Command) -> tuple[bytes, bytes]:
-    """Refusal (empty when there is none) and the plain data of a write."""
-    if spec.update is Update.NEVER:
-        return status.SECURITY_STATUS, b""
-    if spec.update is Update.FREE:
-        return (status.LINE_PROTECTION, b"") if command.cla != _PLAIN else (b"", command.data)
-    if command.cla != _PROTECTED:
-        return status.MAC_MISSING, b""
-    return mac_refusal(session, application, command), command.data[:-MAC_SIZE]
+def append_record(session: Session, application: Application, command: Command) -> bytes:
+    """APPEND RECORD: the newest of a cyclic file, where the oldest falls out; the last of another, while there is room."""
+    if command.p1 or command.p2 & 7 not in (0, 4):
+        return status.WRONG_PARAMETERS
+    spec = record_file(session, application.profile.files, command)
+    if spec is None:
+        return status.FILE_NOT_FOUND if command.p2 >> 3 else status.CONDITIONS
+    if spec.kind not in RECORD_KINDS:
+        return status.FILE_TYPE_MISMATCH
+    refusal, data = written_data(session, application, spec, command)
+    if refusal:
+        return refusal
+    if len(data) != spec.record_size if spec.record_size else len(data) <= spec.identifier_offset:
+        return status.WRONG_LENGTH
+    content = application.content(spec)
+    if not spec.has_room(content, data):
+        return status.NO_ROOM
+    appended = (*content, data) if isinstance(content, tuple) else spec.append(content, data)
+    application.commit(files={spec.sfi: appended})
+    return status.OK

@@ -1,9 +1,11 @@
 """Kinds of application with their files, shared by all cards of a kind (card-files.md, sections 1-3)."""
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from libs.purse.card.files import FileKind, FileSpec, Update
 from libs.purse.scheme import Scheme
+from libs.purse.transactions import PurseId
 
 PSE_NAMES = (b"1PAY.SYS.DDF01", b"1PUB.SYS.DDF01")
 PPSE_NAME = b"2PAY.SYS.DDF01"
@@ -22,18 +24,28 @@ TRANSIT_PIN = bytes.fromhex("123456")
 BALANCE_MAX_FEN = 0x7FFF_FFFF
 
 
+class DirectoryKind(Enum):
+    """What a dedicated file (DF) is (card-files.md, section 1)."""
+
+    MF = auto()  # the master file
+    DDF = auto()  # a directory of applications
+    ADF = auto()  # an application
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One kind of application, shared by every card that has it.
+    """One kind of dedicated file, shared by every card that has it: an application, or a directory of them.
 
     Attributes:
         scheme: Whose layout file 0015 has.
-        aid: Name for SELECT.
-        fid: File id of the application, for SELECT by id.
+        aid: Name for SELECT; of a DDF or the MF its DF name.
+        fid: File id, for SELECT by id.
         label: In the directory.
         files: By short file identifier.
         in_ppse: Whether the contactless directory lists it.
         blocked_status: What SELECT answers while the application is blocked.
+        kind: Application or directory.
+        parent: Name of the DDF that lists it; empty when the MF does.
     """
 
     scheme: Scheme
@@ -43,6 +55,8 @@ class Profile:
     files: dict[int, FileSpec] = field(repr=False)
     in_ppse: bool
     blocked_status: bytes
+    kind: DirectoryKind = DirectoryKind.ADF
+    parent: bytes = b""
 
     def file_of_fid(self, fid: int) -> FileSpec | None:
         """The file with that two-byte id."""
@@ -51,8 +65,19 @@ class Profile:
                 return spec
         return None
 
+    def has_purse(self, purse: PurseId) -> bool:
+        """Whether the application keeps that purse."""
+        spec = self.files.get(purse)
+        return spec is not None and spec.kind is FileKind.PURSE
 
-def _by_sfi(*specs: FileSpec) -> dict[int, FileSpec]:
+    @property
+    def purses(self) -> tuple[PurseId, ...]:
+        """The purses that the application keeps."""
+        return tuple(purse for purse in PurseId if self.has_purse(purse))
+
+
+def by_sfi(*specs: FileSpec) -> dict[int, FileSpec]:
+    """The files of a profile."""
     return {spec.sfi: spec for spec in specs}
 
 
@@ -70,7 +95,7 @@ CJ = Profile(
     aid=bytes.fromhex("A00000000386980701"),
     fid=0x3F01,
     label=b"CITY",
-    files=_by_sfi(
+    files=by_sfi(
         _PUBLIC,
         _PURSE,
         _LOG,
@@ -95,7 +120,7 @@ JT = Profile(
     aid=bytes.fromhex("A000000632010105"),
     fid=0x8011,
     label=b"TUNI",
-    files=_by_sfi(
+    files=by_sfi(
         _PUBLIC,
         _PURSE,
         _LOG,
@@ -117,4 +142,60 @@ JT = Profile(
     blocked_status=b"\x6a\x81",
 )
 
+# The bank's form of the city purse: an electronic deposit beside the purse (电子存折 and 电子钱包 of one application).
+BANK = Profile(
+    scheme=Scheme.CJ,
+    aid=bytes.fromhex("A00000000386980702"),
+    fid=0x3F02,
+    label=b"BANK",
+    files=by_sfi(
+        _PUBLIC,
+        FileSpec(0x0001, 0x01, FileKind.PURSE),
+        _PURSE,
+        _LOG,
+        FileSpec(0x0016, SFI_HOLDER, FileKind.TRANSPARENT, bytes(39), Update.MAC),
+    ),
+    in_ppse=False,
+    blocked_status=b"\x62\x83",
+)
+
+# The master file as a place of its own: issuing data 0005 (card-files.md, section 3), keys, security state.
+MASTER = Profile(
+    scheme=Scheme.CJ,
+    aid=PSE_NAMES[0],
+    fid=0x3F00,
+    label=b"",
+    files=by_sfi(
+        FileSpec(0x0001, SFI_DIRECTORY, FileKind.RECORDS, ()),
+        FileSpec(0x0005, 0x05, FileKind.TRANSPARENT, bytes(40), Update.MAC),
+        FileSpec(0x0000, 0x00, FileKind.KEY),
+    ),
+    in_ppse=False,
+    blocked_status=b"\x6a\x81",
+    kind=DirectoryKind.MF,
+)
+
 PROFILES = {profile.scheme: profile for profile in (CJ, JT)}
+
+
+def directory_of(name: bytes, fid: int, label: bytes = b"") -> Profile:
+    """A DDF: a directory that lists the applications whose `parent` is its name."""
+    files = by_sfi(FileSpec(0x0001, SFI_DIRECTORY, FileKind.RECORDS, ()))
+    return Profile(Scheme.CJ, name, fid, label, files, False, b"\x6a\x81", DirectoryKind.DDF)
+
+
+def own_application(
+    aid: bytes, fid: int, label: bytes, *files: FileSpec, scheme: Scheme = Scheme.CJ, parent: bytes = b""
+) -> Profile:
+    """A participant's own application, with its own keys and files; a purse is a file of kind PURSE, SFI 01 or 02.
+
+    Args:
+        aid: 5 to 16 bytes.
+        fid: Not yet used on the card.
+        label: At most 16 bytes, for the directory.
+        files: Its elementary files; a key file is added.
+        scheme: Whose layout its file 0015 has, if it has one.
+        parent: Name of the DDF that lists it.
+    """
+    keys = FileSpec(0x0000, 0x00, FileKind.KEY)
+    return Profile(scheme, aid, fid, label, by_sfi(keys, *files), False, b"\x62\x83", parent=parent)

@@ -1,29 +1,26 @@
-"""Purse commands of the card: balance, load, purchase, complex purchase, proof (purse-protocol.md, 2 and 3)."""
+"""Purse commands of the card that initialise, read and prove (purse-protocol.md, sections 2 and 3).
 
-import hmac
+`settle.py` has the second halves: CREDIT, DEBIT and UPDATE OVERDRAW LIMIT.
+"""
+
 from collections.abc import Callable
-from dataclasses import replace
+from typing import NamedTuple
 
 from libs.purse import status
 from libs.purse.apdu import Command
-from libs.purse.card.files import Content, FileKind
-from libs.purse.card.profiles import BALANCE_MAX_FEN, SFI_LOG
+from libs.purse.card.files import FileKind
+from libs.purse.card.profiles import BALANCE_MAX_FEN
 from libs.purse.card.session import Pending, Session
-from libs.purse.card.state import Application, PurseState
-from libs.purse.fields import amount_bytes
+from libs.purse.card.state import Application, KeyUse, PurseState
+from libs.purse.fields import amount_bytes, limit_bytes
 from libs.purse.transactions import (
+    PurseId,
     Tti,
     load_mac1_data,
-    load_mac2_data,
-    load_tac_data,
-    offline_session_input,
     online_session_input,
-    purchase_mac1_data,
-    purchase_tac_data,
+    overdraft_mac1_data,
 )
 
-_PURSE_EP = 0x02
-_INITIALISE_SIZE = 11
 _COUNTER_MAX = 0xFFFF
 _RANDOM_SIZE = 4
 
@@ -32,149 +29,124 @@ Random = Callable[[int], bytes]
 _WRITES_MAX = 4
 
 
+class _Kind(NamedTuple):
+    """One INITIALIZE command.
+
+    Attributes:
+        tti: What the transaction signs.
+        purse: Which purse it moves.
+        use: Key that makes the session key.
+        size: Of the command data.
+        answer: Size of answer A or B.
+        pin: Whether the PIN must be verified: of every transaction but purchases with the EP.
+    """
+
+    tti: Tti
+    purse: PurseId
+    use: KeyUse
+    size: int
+    answer: int
+    pin: bool
+
+
+# (P1, P2) of INITIALIZE FOR ... (section 2).
+_KINDS = {
+    (0x00, 0x01): _Kind(Tti.ED_LOAD, PurseId.ED, KeyUse.LOAD, 11, 16, pin=True),
+    (0x00, 0x02): _Kind(Tti.EP_LOAD, PurseId.EP, KeyUse.LOAD, 11, 16, pin=True),
+    (0x01, 0x01): _Kind(Tti.ED_PURCHASE, PurseId.ED, KeyUse.PURCHASE, 11, 15, pin=True),
+    (0x01, 0x02): _Kind(Tti.EP_PURCHASE, PurseId.EP, KeyUse.PURCHASE, 11, 15, pin=False),
+    (0x02, 0x01): _Kind(Tti.ED_CASH_WITHDRAWAL, PurseId.ED, KeyUse.PURCHASE, 11, 15, pin=True),
+    (0x03, 0x02): _Kind(Tti.CAPP_PURCHASE, PurseId.EP, KeyUse.PURCHASE, 11, 15, pin=False),
+    (0x04, 0x01): _Kind(Tti.OVERDRAFT_CHANGE, PurseId.ED, KeyUse.OVERDRAFT, 7, 19, pin=True),
+    (0x05, 0x01): _Kind(Tti.ED_UNLOAD, PurseId.ED, KeyUse.UNLOAD, 11, 16, pin=True),
+}
+# Forms that a card refuses by 6A81, function not supported, whatever purses it keeps.
+_NEVER_SUPPORTED = frozenset({(0x03, 0x01)})
+
+
 def get_balance(session: Session, application: Application, command: Command) -> bytes:
-    """GET BALANCE of the EP; P1 03 is the form of T-Union terminals (section 3.6)."""
+    """GET BALANCE of the ED (P2 01) or EP (02); P1 03 is the form of T-Union terminals (section 3.6)."""
     if command.data:
         return status.WRONG_LENGTH
     if command.p1 not in (0x00, 0x03):
         return status.WRONG_PARAMETERS
-    if command.p2 != _PURSE_EP:
+    if command.p2 not in (PurseId.ED, PurseId.EP) or not application.profile.has_purse(PurseId(command.p2)):
         return status.NOT_SUPPORTED
     if command.le not in (None, 0, 4):
         return status.wrong_le(4)
-    return amount_bytes(application.purse.balance_fen) + status.OK
+    return amount_bytes(application.purse_of(PurseId(command.p2)).balance_fen) + status.OK
 
 
 def initialise(session: Session, application: Application, command: Command, draw: Random) -> bytes:
-    """INITIALIZE FOR LOAD (P1 00), PURCHASE (01) and CAPP PURCHASE (03).
+    """INITIALIZE FOR LOAD (P1 00), PURCHASE (01), CASH WITHDRAW (02), CAPP PURCHASE (03), UPDATE (04), UNLOAD (05).
 
-    Refusals, first match wins: 6A86, 6A81, 6700, 9403, 9402, and then of a load 6982 and 6A80 (the balance would pass
-    its bound), of a purchase 9401.
+    Refusals, first match wins: 6A86, 6A81 (no such purse), 6700, 9403, 6Cxx, 9402, 6982 (PIN), and then of a load 6A80
+    (the balance would pass its bound), of what takes money 9401.
     """
-    if command.p1 not in (0x00, 0x01, 0x03):
-        return status.WRONG_PARAMETERS
-    if command.p2 != _PURSE_EP:
+    kind = _KINDS.get((command.p1, command.p2))
+    if kind is None:
+        known = (command.p1, command.p2) in _NEVER_SUPPORTED
+        return status.NOT_SUPPORTED if known else status.WRONG_PARAMETERS
+    if not application.profile.has_purse(kind.purse):
         return status.NOT_SUPPORTED
-    if len(command.data) != _INITIALISE_SIZE:
+    if len(command.data) != kind.size:
         return status.WRONG_LENGTH
-    if command.data[0] != application.keys.index:
+    keys, purse = application.keys, application.purse_of(kind.purse)
+    key = _transaction_key(application, kind.use, command.data[0])
+    if key is None:
         return status.KEY_INDEX_UNSUPPORTED
-    if command.p1 == 0x00:
-        return _initialise_load(session, application, command, draw)
-    return _initialise_purchase(session, application, command, draw)
-
-
-def _initialise_load(session: Session, application: Application, command: Command, draw: Random) -> bytes:
-    keys, purse = application.keys, application.purse
-    amount, terminal = command.data[1:5], command.data[5:]
-    if command.le not in (None, 0, 16):
-        return status.wrong_le(16)
-    if purse.online_counter == _COUNTER_MAX:
+    if command.le not in (None, 0, kind.answer):
+        return status.wrong_le(kind.answer)
+    offline = kind.use is KeyUse.PURCHASE
+    counter = purse.offline_counter if offline else purse.online_counter
+    if counter == _COUNTER_MAX:
         return status.COUNTER_AT_MAXIMUM
-    if not session.pin_verified:
+    if kind.pin and not session.pin_verified:
         return status.SECURITY_STATUS
-    if purse.balance_fen + int.from_bytes(amount, "big") > BALANCE_MAX_FEN:
-        return status.BAD_DATA
-    random = draw(_RANDOM_SIZE)
-    balance, counter = amount_bytes(purse.balance_fen), purse.online_counter.to_bytes(2, "big")
-    cipher = keys.algorithm
-    session_key = cipher.session_key(keys.load, online_session_input(random, counter))
-    mac1 = cipher.mac(session_key, load_mac1_data(balance, amount, Tti.EP_LOAD, terminal))
-    session.pending = Pending(Tti.EP_LOAD, amount, terminal, random, session_key)
-    return balance + counter + bytes((keys.version, keys.algorithm_id)) + random + mac1 + status.OK
-
-
-def _initialise_purchase(session: Session, application: Application, command: Command, draw: Random) -> bytes:
-    keys, purse = application.keys, application.purse
+    if kind.tti is Tti.OVERDRAFT_CHANGE:
+        return _initialise_overdraft(session, application, command, draw, key, purse)
     amount, terminal = command.data[1:5], command.data[5:]
-    if command.le not in (None, 0, 15):
-        return status.wrong_le(15)
-    if purse.offline_counter == _COUNTER_MAX:
-        return status.COUNTER_AT_MAXIMUM
-    if int.from_bytes(amount, "big") > purse.balance_fen:
+    amount_fen = int.from_bytes(amount, "big")
+    if kind.use is KeyUse.LOAD:
+        if purse.balance_fen + amount_fen > BALANCE_MAX_FEN:
+            return status.BAD_DATA
+    elif amount_fen > purse.balance_fen:
         return status.NOT_ENOUGH_MONEY
-    tti = Tti.EP_PURCHASE if command.p1 == 0x01 else Tti.CAPP_PURCHASE
+    # The random number is drawn only now: a refusal must not spend one.
     random = draw(_RANDOM_SIZE)
-    session.pending = Pending(tti, amount, terminal, random)
-    return (
-        amount_bytes(purse.balance_fen)
-        + purse.offline_counter.to_bytes(2, "big")
-        + purse.overdraft_limit_fen.to_bytes(3, "big")
-        + bytes((keys.version, keys.algorithm_id))
-        + random
-        + status.OK
-    )
+    balance, counted = amount_bytes(purse.balance_fen), counter.to_bytes(2, "big")
+    said = bytes((keys.version, keys.algorithm_id)) + random
+    if offline:
+        session.pending = Pending(kind.tti, amount, terminal, random)
+        return balance + counted + limit_bytes(purse.overdraft_limit_fen) + said + status.OK
+    session_key = keys.algorithm.session_key(key, online_session_input(random, counted))
+    mac1 = keys.algorithm.mac(session_key, load_mac1_data(balance, amount, kind.tti, terminal))
+    session.pending = Pending(kind.tti, amount, terminal, random, session_key)
+    return balance + counted + said + mac1 + status.OK
 
 
-def credit_for_load(session: Session, application: Application, command: Command, pending: Pending | None) -> bytes:
-    """CREDIT FOR LOAD: check the host's MAC2, add the money, answer the TAC."""
-    if command.p1 or command.p2:
-        return status.WRONG_PARAMETERS
-    if len(command.data) != 11:
-        return status.WRONG_LENGTH
-    if pending is None or pending.tti != Tti.EP_LOAD:
-        return status.NOT_IN_THIS_STATE
-    keys, purse = application.keys, application.purse
-    cipher = keys.algorithm
-    stamp, mac2 = command.data[:7], command.data[7:]
-    expected = cipher.mac(pending.session_key, load_mac2_data(pending.amount, pending.tti, pending.terminal, stamp))
-    if not hmac.compare_digest(expected, mac2):
-        return status.PURSE_MAC_WRONG
-    balance_fen = purse.balance_fen + int.from_bytes(pending.amount, "big")
-    old_counter = purse.online_counter.to_bytes(2, "big")
-    counter = (purse.online_counter + 1).to_bytes(2, "big")
-    signed = load_tac_data(amount_bytes(balance_fen), old_counter, pending.amount, pending.tti, pending.terminal, stamp)
-    tac = cipher.tac(keys.tac, signed)
-    application.commit(
-        replace(
-            purse,
-            balance_fen=balance_fen,
-            online_counter=purse.online_counter + 1,
-            log=_logged(application, counter, pending, stamp),
-            proof_of=bytes((pending.tti,)) + counter,
-            proof=mac2 + tac,
-        )
-    )
-    session.pin_verified = False
-    return tac + status.OK
+def _transaction_key(application: Application, use: KeyUse, index: int) -> bytes | None:
+    """The key of a transaction by its index; None when the card has no such key."""
+    keys = application.keys
+    if use in (KeyUse.OVERDRAFT, KeyUse.UNLOAD):
+        other = keys.others.get((use, index))
+        return other.key if other else None
+    if index != keys.index:
+        return None
+    return keys.load if use is KeyUse.LOAD else keys.purchase
 
 
-def debit(session: Session, application: Application, command: Command, pending: Pending | None) -> bytes:
-    """DEBIT FOR PURCHASE and CAPP PURCHASE: check MAC1, take the money, write what was cached, answer TAC and MAC2."""
-    if command.p1 != 0x01 or command.p2:
-        return status.WRONG_PARAMETERS
-    data = command.data
-    if len(data) != 15:
-        return status.WRONG_LENGTH
-    if pending is None or pending.tti == Tti.EP_LOAD:
-        return status.NOT_IN_THIS_STATE
-    keys, purse = application.keys, application.purse
-    cipher = keys.algorithm
-    sequence, stamp, mac1 = data[:4], data[4:11], data[11:]
-    amount, tti, terminal = pending.amount, pending.tti, pending.terminal
-    session_key = cipher.session_key(
-        keys.purchase, offline_session_input(pending.random, purse.offline_counter.to_bytes(2, "big"), sequence)
-    )
-    expected = cipher.mac(session_key, purchase_mac1_data(amount, tti, terminal, stamp))
-    if not hmac.compare_digest(expected, mac1):
-        return status.PURSE_MAC_WRONG
-    mac2 = cipher.mac(session_key, amount)
-    tac = cipher.tac(keys.tac, purchase_tac_data(amount, tti, terminal, sequence, stamp))
-    counter = (purse.offline_counter + 1).to_bytes(2, "big")
-    application.commit(
-        PurseState(
-            balance_fen=purse.balance_fen - int.from_bytes(amount, "big"),
-            online_counter=purse.online_counter,
-            offline_counter=purse.offline_counter + 1,
-            overdraft_limit_fen=purse.overdraft_limit_fen,
-            log=_logged(application, counter, pending, stamp),
-            proof_of=bytes((tti,)) + counter,
-            proof=mac2 + tac,
-        ),
-        _written(application, pending) if pending.writes else None,
-    )
-    session.pin_verified = False
-    return tac + mac2 + status.OK
+def _initialise_overdraft(
+    session: Session, application: Application, command: Command, draw: Random, key: bytes, purse: PurseState
+) -> bytes:
+    keys, terminal = application.keys, command.data[1:]
+    random = draw(_RANDOM_SIZE)
+    balance, limit = amount_bytes(purse.balance_fen), limit_bytes(purse.overdraft_limit_fen)
+    counter = purse.online_counter.to_bytes(2, "big")
+    session_key = keys.algorithm.session_key(key, online_session_input(random, counter))
+    mac1 = keys.algorithm.mac(session_key, overdraft_mac1_data(balance, limit, terminal))
+    session.pending = Pending(Tti.OVERDRAFT_CHANGE, b"", terminal, random, session_key)
+    return balance + counter + limit + bytes((keys.version, keys.algorithm_id)) + random + mac1 + status.OK
 
 
 def update_capp_cache(session: Session, application: Application, command: Command, pending: Pending | None) -> bytes:
@@ -229,20 +201,15 @@ def get_transaction_prove(session: Session, application: Application, command: C
     return purse.proof + status.OK
 
 
-def _logged(application: Application, counter: bytes, pending: Pending, stamp: bytes) -> bytes:
-    """File 0018 with one more record; the counter in it is the value after the increment."""
-    limit = application.purse.overdraft_limit_fen.to_bytes(3, "big")
-    record = counter + limit + pending.amount + bytes((pending.tti,)) + pending.terminal + stamp
-    return application.profile.files[SFI_LOG].append(application.purse.log, record)
-
-
-def _written(application: Application, pending: Pending) -> dict[int, Content]:
-    """New contents of the files that the cached records change."""
-    files: dict[int, Content] = {}
-    for spec, number, record in pending.writes:
-        content = files.get(spec.sfi, application.content(spec))
-        if isinstance(content, tuple):
-            files[spec.sfi] = (*content[: number - 1], record, *content[number:])
-        else:
-            files[spec.sfi] = spec.append(content, record)
-    return files
+def get_message(session: Session, application: Application, command: Command) -> bytes:
+    """GET MESSAGE (取安全认证码) of CJ/T cards: the 9 bytes that the PSAM knows the card by (section 2)."""
+    if command.p1 or command.p2:
+        return status.WRONG_PARAMETERS
+    if command.data:
+        return status.WRONG_LENGTH
+    code = application.message_code
+    if not code:
+        return status.NOT_SUPPORTED
+    if command.le not in (None, 0, len(code)):
+        return status.wrong_le(len(code))
+    return code + status.OK

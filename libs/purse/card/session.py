@@ -12,7 +12,7 @@ class Pending:
         amount: 4 bytes.
         terminal: 6 bytes.
         random: 4 bytes, sent in answer A or B.
-        session_key: Of a load, made at INITIALIZE; of a purchase only DEBIT knows the terminal's part.
+        session_key: Of an online transaction, made at INITIALIZE; of a purchase only DEBIT knows the terminal's part.
         writes: Records that a complex purchase will write: file, record number (0 = append), bytes.
     """
 
@@ -30,7 +30,7 @@ class Pending:
 class Session:
     """The volatile state of a powered card."""
 
-    __slots__ = ("application", "challenge", "file", "pending", "pin_verified")
+    __slots__ = ("application", "challenge", "file", "lost", "pending", "pin_verified", "state")
 
     def __init__(self) -> None:
         self.application: Application | None = None
@@ -38,6 +38,10 @@ class Session:
         self.challenge = b""
         self.pending: Pending | None = None
         self.pin_verified = False
+        # Security state of the selected directory, 0 to F; EXTERNAL AUTHENTICATE raises it.
+        self.state = 0
+        # The power went in the middle of a write: nothing is answered before the next reset.
+        self.lost = False
 
     def enter(self, application: Application | None) -> None:
         """Select an application (or the master file): everything volatile starts anew."""
@@ -45,3 +49,4 @@ class Session:
         self.file = None
         self.pending = None
         self.pin_verified = False
+        self.state = 0

@@ -46,8 +46,6 @@ class AccountUnitOfWork(UnitOfWork):
         self._chart = chart
 
     async def _open(self) -> None:
-        # Bulk paths speak to the driver past SQLAlchemy, which would not notice that there is something to commit.
-        await self.connection.begin()
         self.events = OutboxEvents(self.outbox)
         self.accounts = PostgresAccounts(self.connection, self._chart)
         self.purses = PostgresPurses(self.connection)
