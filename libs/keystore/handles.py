@@ -17,6 +17,10 @@ class KeyKind(StrEnum):
     PIN_UNBLOCK = "pin-unblock"
     UNLOAD = "unload"
     LOCK = "lock"
+    OVERDRAFT = "overdraft"
+    EXTERNAL = "external"
+    INTERNAL = "internal"
+    MESSAGE = "message"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from libs.errors import InvalidInput
 from libs.records.numbers import Scheme, luhn_digit
 
-__all__ = ["FACTOR_SIZE", "ISSUER_ID_SIZE", "NUMBER_SIZE", "CardIdentity", "CardNumberMalformed", "Scheme", "luhn_digit"]
+__all__ = [
+    "FACTOR_SIZE",
+    "ISSUER_ID_SIZE",
+    "NUMBER_SIZE",
+    "CardIdentity",
+    "CardNumberMalformed",
+    "Scheme",
+    "luhn_digit",
+]
 
 NUMBER_SIZE = 10
 ISSUER_ID_SIZE = 8

@@ -30,9 +30,7 @@ class PurseId(IntEnum):
     EP = 0x02  # electronic purse (电子钱包)
 
 
-DEPOSIT_TTIS = frozenset(
-    {Tti.ED_LOAD, Tti.ED_UNLOAD, Tti.ED_CASH_WITHDRAWAL, Tti.ED_PURCHASE, Tti.OVERDRAFT_CHANGE}
-)
+DEPOSIT_TTIS = frozenset({Tti.ED_LOAD, Tti.ED_UNLOAD, Tti.ED_CASH_WITHDRAWAL, Tti.ED_PURCHASE, Tti.OVERDRAFT_CHANGE})
 
 
 def online_session_input(random: bytes, online_counter: bytes) -> bytes:

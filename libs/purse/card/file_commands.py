@@ -117,7 +117,7 @@ def update_record(session: Session, application: Application, command: Command) 
 
 
 def append_record(session: Session, application: Application, command: Command) -> bytes:
-    """APPEND RECORD: the newest of a cyclic file, where the oldest falls out; the last of another, while there is room."""
+    """APPEND RECORD: the newest of a cyclic file, whose oldest falls out; the last of another, while there is room."""
     if command.p1 or command.p2 & 7 not in (0, 4):
         return status.WRONG_PARAMETERS
     spec = record_file(session, application.profile.files, command)

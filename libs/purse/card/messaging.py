@@ -1,4 +1,4 @@
-"""Secure messaging (安全报文) as the card sees it: command MAC, enciphered data, protected answers (purse-crypto.md, 5)."""
+"""Secure messaging (安全报文) as the card sees it: MACs, enciphered data, protected answers (purse-crypto.md, 5)."""
 
 import hmac
 from collections.abc import Callable
@@ -55,9 +55,7 @@ def enciphered_data(
     return (status.BAD_DATA, b"") if plain is None else (b"", plain)
 
 
-def written_data(
-    session: Session, application: Application, spec: FileSpec, command: Command
-) -> tuple[bytes, bytes]:
+def written_data(session: Session, application: Application, spec: FileSpec, command: Command) -> tuple[bytes, bytes]:
     """Refusal (empty when there is none) and the plain data of a write to a file.
 
     Refusals, first match wins: 6982 (never, or another security state), 6900 (protection where none belongs),

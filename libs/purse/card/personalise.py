@@ -1,7 +1,7 @@
 """Making cards: keys from the key store, file 0015 from number and dates (card-files.md, section 2)."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -12,14 +12,32 @@ from libs.keystore.handles import KeyHandle, KeyKind
 from libs.keystore.port import Bytes2D, KeyStore
 from libs.purse.algorithms import ALGORITHM_3DES
 from libs.purse.card.files import Content
-from libs.purse.card.profiles import SFI_HOLDER, SFI_PUBLIC, TRANSIT_PIN, Profile
-from libs.purse.card.state import Application, CardKeys, PurseState
+from libs.purse.card.profiles import (
+    MASTER,
+    SFI_HOLDER,
+    SFI_MESSAGE,
+    SFI_PUBLIC,
+    TRANSIT_PIN,
+    Profile,
+    directory_of,
+)
+from libs.purse.card.state import Application, CardKeys, KeyName, KeyUse, OtherKey, PurseState
 from libs.purse.card.virtual import Random, VirtualCard
 from libs.purse.fields import date_bytes
+from libs.purse.message_code import MESSAGE_CODE_SIZE
 from libs.purse.scheme import FACTOR_SIZE, CardIdentity, Scheme
 
 _START = date(2018, 1, 1)
 _EXPIRY = date(2035, 12, 31)
+# Kind in the store, use and index on the card, security state after EXTERNAL AUTHENTICATE.
+_OTHER_KEYS = (
+    (KeyKind.UNLOAD, KeyUse.UNLOAD, 0x01, 0),
+    (KeyKind.OVERDRAFT, KeyUse.OVERDRAFT, 0x01, 0),
+    (KeyKind.PIN_RELOAD, KeyUse.PIN_RELOAD, 0x00, 0),
+    (KeyKind.PIN_UNBLOCK, KeyUse.PIN_UNBLOCK, 0x00, 0),
+    (KeyKind.EXTERNAL, KeyUse.EXTERNAL, 0x00, 0xA),
+    (KeyKind.INTERNAL, KeyUse.INTERNAL, 0x00, 0),
+)
 _NEEDED_KINDS = (KeyKind.PURCHASE, KeyKind.LOAD, KeyKind.TAC, KeyKind.MAINTENANCE)
 
 
@@ -51,7 +69,7 @@ def personalise(
     overdraft_limit_fen: int = 0,
     random: Random = os.urandom,
 ) -> VirtualCard:
-    """A fresh card with one application.
+    """A fresh card with one application; `application` and `VirtualCard` make one with several.
 
     Args:
         profile: `CJ` or `JT`.
@@ -84,13 +102,56 @@ def issue_card(
     random: Random = os.urandom,
 ) -> VirtualCard:
     """As `personalise`, with the 30 bytes of file 0015 given."""
-    files: dict[int, Content] = {SFI_PUBLIC: public}
+    one = application(profile, public, keys, holder=holder, pin=pin, overdraft_limit_fen=overdraft_limit_fen)
+    return VirtualCard([one], random)
+
+
+def application(
+    profile: Profile,
+    public: bytes,
+    keys: CardKeys,
+    *,
+    holder: Holder | None = None,
+    pin: bytes = TRANSIT_PIN,
+    overdraft_limit_fen: int = 0,
+    message_code: bytes = b"",
+    contents: Mapping[int, Content] | None = None,
+) -> Application:
+    """One application, fresh.
+
+    Args:
+        profile: What kind.
+        public: File 0015, 30 bytes; empty for an application that has none.
+        keys: Its own keys.
+        holder: Content of file 0016; None leaves it blank.
+        pin: 2 to 6 bytes BCD.
+        overdraft_limit_fen: Of the EP; the chip's balance starts at it (purse-protocol.md, 3.6).
+        message_code: What it answers to GET MESSAGE, 9 bytes (`libs.purse.message_code`); empty for none.
+        contents: Files that start with another content than the profile's, by short file identifier.
+    """
+    files: dict[int, Content] = dict(contents) if contents else {}
+    if public:
+        files[SFI_PUBLIC] = public
     if holder is not None:
         blank = profile.files[SFI_HOLDER].initial
         assert isinstance(blank, bytes), "file 0016 is transparent"
         files[SFI_HOLDER] = bytes((holder.main_type, holder.staff)) + blank[2:]
+    if message_code:
+        assert len(message_code) == MESSAGE_CODE_SIZE, "GET MESSAGE answers 9 bytes"
+        files[SFI_MESSAGE] = message_code
     purse = PurseState(balance_fen=overdraft_limit_fen, overdraft_limit_fen=overdraft_limit_fen)
-    return VirtualCard([Application(profile, keys, purse, pin, files)], random)
+    return Application(profile, keys, purse, pin, files)
+
+
+def master(keys: CardKeys, issuing: bytes = bytes(40)) -> Application:
+    """A master file with keys and issuing data (file 0005, 40 bytes) of its own."""
+    return Application(MASTER, keys, PurseState(), TRANSIT_PIN, {0x05: issuing})
+
+
+def ddf(name: bytes, fid: int, label: bytes = b"") -> Application:
+    """A directory of applications on one card; its keys are never used."""
+    nothing = CardKeys(bytes(16), bytes(16), bytes(16), bytes(16))
+    return Application(directory_of(name, fid, label), nothing, PurseState(), TRANSIT_PIN, {})
 
 
 def public_data(
@@ -111,6 +172,26 @@ def public_data(
         flags = bytes((enabled, version))
         return b"\x00\x01" + city + bytes(4) + flags + city + card.serial + dates
     return issuer + bytes((2, version)) + number + dates
+
+
+def other_keys(
+    store: KeyStore, card: CardIdentity, *, version: int = 1, algorithm_id: int = ALGORITHM_3DES
+) -> dict[KeyName, OtherKey]:
+    """The keys beyond the five that the store holds for a card: for unload, overdraft, PINs and authentication.
+
+    Unload and overdraft keys get index 01, as the purse keys have, all others 00 [convention].
+    """
+    held = {handle.kind: handle for handle in store.handles() if _is_of(handle, card, version, algorithm_id)}
+    return {
+        (use, index): OtherKey(store.derive(held[kind], card), follow_state)
+        for kind, use, index, follow_state in _OTHER_KEYS
+        if kind in held
+    }
+
+
+def _is_of(handle: KeyHandle, card: CardIdentity, version: int, algorithm_id: int) -> bool:
+    named = (handle.scheme, handle.issuer, handle.version, handle.algorithm_id)
+    return named == (card.scheme, card.issuer, version, algorithm_id)
 
 
 def card_keys(store: KeyStore, card: CardIdentity, *, version: int = 1, algorithm_id: int = ALGORITHM_3DES) -> CardKeys:

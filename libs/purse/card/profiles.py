@@ -15,6 +15,8 @@ SFI_HOLDER = 0x16
 SFI_LOG = 0x18
 SFI_TRIP_STATE = 0x1A
 SFI_TRANSIT_LOG = 0x1E
+# Where an application keeps its answer to GET MESSAGE; 31 is no short file identifier, so no command reaches it.
+SFI_MESSAGE = 0x1F
 PUBLIC_SIZE = 30
 LOG_RECORD_SIZE = 23
 

@@ -42,7 +42,7 @@ def credit_for_load(session: Session, application: Application, command: Command
     if pending is None or pending.tti not in _LOADS:
         return status.NOT_IN_THIS_STATE
     if command.le not in (None, 0, 4):
-        return status.wrong_le(4)
+        return _again(session, pending, 4)
     stamp, mac2 = command.data[:7], command.data[7:]
     if not _host_agrees(application, pending, stamp, mac2):
         return status.PURSE_MAC_WRONG
@@ -66,7 +66,7 @@ def debit(session: Session, application: Application, command: Command, pending:
     if pending is None or pending.tti not in _DEBITS:
         return status.NOT_IN_THIS_STATE
     if command.le not in (None, 0, 8):
-        return status.wrong_le(8)
+        return _again(session, pending, 8)
     keys, purse = application.keys, _purse_of(application, pending)
     cipher = keys.algorithm
     sequence, stamp, mac1 = data[:4], data[4:11], data[11:]
@@ -111,7 +111,7 @@ def _unload(session: Session, application: Application, command: Command, pendin
     if pending is None or pending.tti != Tti.ED_UNLOAD:
         return status.NOT_IN_THIS_STATE
     if command.le not in (None, 0, 4):
-        return status.wrong_le(4)
+        return _again(session, pending, 4)
     stamp, mac2 = command.data[:7], command.data[7:]
     if not _host_agrees(application, pending, stamp, mac2):
         return status.PURSE_MAC_WRONG
@@ -134,7 +134,7 @@ def update_overdraw_limit(
     if pending is None or pending.tti != Tti.OVERDRAFT_CHANGE:
         return status.NOT_IN_THIS_STATE
     if command.le not in (None, 0, 4):
-        return status.wrong_le(4)
+        return _again(session, pending, 4)
     cipher, purse = application.keys.algorithm, _purse_of(application, pending)
     limit, stamp, mac2 = command.data[:3], command.data[3:10], command.data[10:]
     expected = cipher.mac(pending.session_key, overdraft_mac2_data(limit, pending.terminal, stamp))
@@ -156,6 +156,12 @@ def update_overdraw_limit(
     _commit_online(application, changed, balance_fen, pending, stamp, mac2 + tac)
     session.pin_verified = False
     return tac + status.OK
+
+
+def _again(session: Session, pending: Pending, right: int) -> bytes:
+    """6Cxx: the terminal sends the same command again with the right Le, so the transaction stays open."""
+    session.pending = pending
+    return status.wrong_le(right)
 
 
 def _purse_of(application: Application, pending: Pending) -> PurseState:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from libs.purse.algorithms import Algorithm, algorithm
 from libs.purse.card.files import Content, FileKind, FileSpec
-from libs.purse.card.profiles import SFI_LOG, SFI_PUBLIC, Profile
+from libs.purse.card.profiles import SFI_LOG, SFI_MESSAGE, SFI_PUBLIC, Profile
 from libs.purse.transactions import PurseId
 
 PIN_TRIES = 3
@@ -51,6 +51,15 @@ _NO_OTHERS: Mapping[KeyName, OtherKey] = MappingProxyType({})
 _ALL_TRIES: Mapping[KeyName, int] = MappingProxyType({})
 
 
+def _no_others() -> Mapping[KeyName, OtherKey]:
+    """One empty mapping for every card that has no such keys."""
+    return _NO_OTHERS
+
+
+def _all_tries() -> Mapping[KeyName, int]:
+    return _ALL_TRIES
+
+
 @dataclass(frozen=True, slots=True)
 class CardKeys:
     """The keys of one application, 16 bytes each, of one version and algorithm.
@@ -75,7 +84,7 @@ class CardKeys:
     version: int = 1
     algorithm_id: int = 0
     index: int = 1
-    others: Mapping[KeyName, OtherKey] = field(default=_NO_OTHERS, repr=False)
+    others: Mapping[KeyName, OtherKey] = field(default_factory=_no_others, repr=False)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -135,7 +144,7 @@ class Guard:
     pin_tries: int = PIN_TRIES
     unblock_tries: int = UNBLOCK_TRIES
     block: Block = Block.NONE
-    key_tries: Mapping[KeyName, int] = _ALL_TRIES
+    key_tries: Mapping[KeyName, int] = field(default_factory=_all_tries)
 
 
 @lru_cache(maxsize=16)
@@ -224,6 +233,13 @@ class Application:
         return content
 
     @property
+    def message_code(self) -> bytes:
+        """The 9 bytes of GET MESSAGE; empty when the card was issued without."""
+        code = self._files.get(SFI_MESSAGE, b"")
+        assert isinstance(code, bytes), "personalisation writes one byte string"
+        return code
+
+    @property
     def block(self) -> Block:
         """Whether it serves."""
         return self.guard.block
@@ -285,9 +301,7 @@ class Application:
         """Power is back: finish a sealed write, forget any other."""
         journal, self._journal, self.fuse = self._journal, None, None
         if journal is not None and journal.sealed:
-            self.commit(
-                journal.purse, journal.files, deposit=journal.deposit, guard=journal.guard, keys=journal.keys
-            )
+            self.commit(journal.purse, journal.files, deposit=journal.deposit, guard=journal.guard, keys=journal.keys)
 
     def _commit_through_journal(self, fuse: Fuse, journal: _Journal) -> None:
         fuse.burn()

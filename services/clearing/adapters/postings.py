@@ -15,7 +15,7 @@ from libs.records import bcd, otr
 from libs.records.codes import ResultCode
 from libs.runtime.database import driver_connection
 from services.clearing.adapters.files import SqlFiles
-from services.clearing.adapters.pgcopy import Columns, Shape, copy_in, copy_out
+from services.clearing.adapters.pgcolumns import Columns, Shape, copy_in, fetch_columns
 from services.clearing.application.ports import StoredFile
 from services.clearing.domain.judgement import I64, NEVER_S, Bools, Judgement, Known, Loads
 from services.clearing.domain.participant import Participant
@@ -332,14 +332,14 @@ def _keys_of(records: otr.Records, digests: npt.NDArray[np.void], rows: I64) -> 
 async def _devices(driver: psycopg.AsyncConnection[Any], count: int) -> tuple[Bools, Bools, I64]:
     terminal, psam = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     revoked_s = np.full(count, _REVOKED_NEVER, np.int64)
-    known = await copy_out(
+    known = await fetch_columns(
         driver, "SELECT s.row FROM set_row s JOIN terminal t ON t.number = s.terminal", (("row", "int4"),)
     )
     terminal[known["row"]] = True
     query = (
         f"SELECT s.row, coalesce(p.revoked_s, {_REVOKED_NEVER})::int8 FROM set_row s JOIN psam p ON p.number = s.psam"
     )
-    found = await copy_out(driver, query, (("row", "int4"), ("revoked_s", "int8")))
+    found = await fetch_columns(driver, query, (("row", "int4"), ("revoked_s", "int8")))
     psam[found["row"]] = True
     revoked_s[found["row"]] = found["revoked_s"]
     return terminal, psam, revoked_s
@@ -353,11 +353,11 @@ async def _taken(
         "SELECT s.row, r.digest FROM set_row s JOIN record r "
         "ON r.terminal_number = s.terminal AND r.terminal_seq = s.seq"
     )
-    found = await copy_out(driver, query, (("row", "int4"), ("digest", "bytes16")))
+    found = await fetch_columns(driver, query, (("row", "int4"), ("digest", "bytes16")))
     u1_taken[found["row"]] = True
     same[found["row"]] = digests[found["row"]] == found["digest"]
     # Kinds that post nothing take no key, but their bytes are known all the same.
-    kept = await copy_out(
+    kept = await fetch_columns(
         driver,
         "SELECT s.row FROM set_row s JOIN waiting_record w ON w.digest = s.digest AND w.code = 0",
         (("row", "int4"),),
@@ -382,7 +382,7 @@ class _Cards:
             ("place", "int4"), ("jt", "bool"), ("id", "int8"), ("generation", "int4"), ("issued_s", "int8"),
             ("start_day", "int4"), ("expiry_day", "int4"), ("counter_first", "int4"),
         )  # fmt: skip
-        return cls(await copy_out(driver, query, shape))
+        return cls(await fetch_columns(driver, query, shape))
 
     def of(self, number_of: I64, jt: Bools, times_s: I64) -> tuple[I64, I64, I64, I64, I64]:
         """Card, generation, first and last day, first counter of each record: 0 where the number is unknown.
@@ -418,7 +418,7 @@ async def _sequence(driver: psycopg.AsyncConnection[Any], count: int) -> tuple[B
         "WHERE s.card > 0"
     )
     shape = (("row", "int4"), ("same", "bool"), ("after_fen", "int8"), ("time_s", "int8"))
-    found = await copy_out(driver, query, shape)
+    found = await fetch_columns(driver, query, shape)
     taken[found["row"][found["same"]]] = True
     before = found[~found["same"]]
     previous[before["row"]] = True
@@ -433,7 +433,7 @@ async def _highest(driver: psycopg.AsyncConnection[Any], card: I64, counter_firs
         "(SELECT r.card_counter AS counter FROM record r WHERE r.card_id = c.card ORDER BY "
         "r.card_counter DESC LIMIT 1) h"
     )
-    found = await copy_out(driver, query, (("card", "int8"), ("counter", "int4")))
+    found = await fetch_columns(driver, query, (("card", "int8"), ("counter", "int4")))
     highest = counter_first - 1
     if len(found):
         order = np.argsort(found["card"])
@@ -445,16 +445,15 @@ async def _highest(driver: psycopg.AsyncConnection[Any], card: I64, counter_firs
 
 def _issuers(records: otr.Records, keys: set[tuple[str, int, int]]) -> tuple[Bools, Bools]:
     """Whether the issuer is ours, and whether the key version and algorithm are registered for it."""
-    own_ids = {issuer for issuer, _, _ in keys}
-    groups = np.concatenate([records["issuer"], records["key_version"][:, None], records["algorithm"][:, None]], axis=1)
-    kinds, group = np.unique(groups, axis=0, return_inverse=True)
-    names = [kind[:8].tobytes().hex().upper() for kind in kinds]
+    # Whole numbers, not byte strings: sorting those is ten times faster.
+    packed = np.ascontiguousarray(records["issuer"]).view(">u8")[:, 0]
+    issuers, issuer = np.unique(packed, return_inverse=True)
+    pairs, pair = np.unique(records["key_version"].astype(np.uint16) << 8 | records["algorithm"], return_inverse=True)
+    names = [int(one).to_bytes(8, "big").hex().upper() for one in issuers]
+    own_ids = {name for name, _, _ in keys}
     own = np.array([name in own_ids for name in names], np.bool_)
-    key = np.array(
-        [(name, int(kind[8]), int(kind[9])) in keys for name, kind in zip(names, kinds, strict=True)], np.bool_
-    )
-    flat = group.reshape(-1)
-    return own[flat], key[flat]
+    known = np.array([[(name, *divmod(int(one), 256)) in keys for one in pairs] for name in names], np.bool_)
+    return own[issuer], known[issuer, pair]
 
 
 async def _listed(
@@ -467,7 +466,7 @@ async def _listed(
     shape = (("place", "int4"), ("jt", "bool"), ("generation", "int4"), ("effective_s", "int8"), ("removed_s", "int8"))
     listed = np.zeros(len(number_of), np.bool_)
     # Few cards of a set are on the list: one pass over the columns for each.
-    for entry in await copy_out(driver, query, shape):
+    for entry in await fetch_columns(driver, query, shape):
         of_card = (number_of == entry["place"]) & (jt == entry["jt"]) & (generation == entry["generation"])
         listed |= of_card & (times_s >= entry["effective_s"]) & (times_s < entry["removed_s"])
     return listed
@@ -479,7 +478,7 @@ async def _loads(driver: psycopg.AsyncConnection[Any], number_of: I64, jt: Bools
         "JOIN card_load l ON l.number = s.number"
     )
     shape = (("place", "int4"), ("jt", "bool"), ("generation", "int4"), ("load_s", "int8"), ("amount_fen", "int8"))
-    rows = await copy_out(driver, query, shape)
+    rows = await fetch_columns(driver, query, shape)
     if not len(rows):
         return Loads.none()
     # From (number, scheme, generation) to the surrogate, by any record of the set that names the same card.

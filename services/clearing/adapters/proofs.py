@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.runtime.database import driver_connection
 from libs.runtime.requests import decode_answer
 from services.clearing.adapters.files import _COLUMNS, _to_file
-from services.clearing.adapters.pgcopy import copy_out
+from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.application.ports import JUDGED, StoredFile
 from services.clearing.domain.statement import Statement
 
@@ -114,7 +114,7 @@ class SqlProofs:
             "list_price_fen, digest "
             f"FROM record WHERE file_id = {int(file_id)} ORDER BY file_index"
         )
-        return await copy_out(driver, query, _ROW)
+        return await fetch_columns(driver, query, _ROW)
 
     async def position_sums(self) -> dict[tuple[Any, ...], tuple[int, int, int]]:
         """Sums of the stored deltas by key: count, amount, list price."""

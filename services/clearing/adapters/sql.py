@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.runtime.database import UnitOfWork, driver_connection
 from libs.runtime.requests import decode_answer, encode_answer
 from services.clearing.adapters.files import SqlFiles
-from services.clearing.adapters.pgcopy import copy_out
+from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
 from services.clearing.adapters.registries import SqlRegistries
@@ -212,9 +212,8 @@ class SqlWindows:
             f"AND settlement_date = DATE '{settlement_date.isoformat()}' ORDER BY terminal_number, terminal_seq"
         )
         shape = (("terminal_number", "int8"), ("terminal_seq", "int8"), ("code", "int2"), ("digest", "bytes16"))
-        rows = await copy_out(driver, query, shape)
-        packed = rows[[name for name, _ in shape]]
-        return hashlib.sha256(b"".join((packed[name].tobytes() for name, _ in shape))).digest()
+        rows = await fetch_columns(driver, query, shape)
+        return hashlib.sha256(b"".join(rows[name].tobytes() for name, _ in shape)).digest()
 
     async def last_statement(self, participant: int) -> Statement | None:
         """The newest statement of a participant."""

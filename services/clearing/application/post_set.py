@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -199,14 +200,15 @@ def _verify(keys: KeyStore, records: otr.Records, known: Known) -> None:
     if not len(rows):
         return
     data = otr.tac_data(records[rows])
-    issuers = np.ascontiguousarray(records["issuer"][rows])
-    groups = np.concatenate([issuers, (records["card_class"][rows] == 0x07).astype(np.uint8)[:, None]], axis=1)
-    kinds, group = np.unique(groups, axis=0, return_inverse=True)
-    for place, kind in enumerate(kinds):
-        chosen = np.flatnonzero(group.reshape(-1) == place)
+    issuers, issuer_of = np.unique(np.ascontiguousarray(records["issuer"][rows]).view(">u8")[:, 0], return_inverse=True)
+    jt = records["card_class"][rows] == 0x07
+    for place, is_jt in itertools.product(range(len(issuers)), (False, True)):
+        chosen = np.flatnonzero((issuer_of == place) & (jt == is_jt))
+        if not len(chosen):
+            continue
         of_group = records[rows[chosen]]
-        scheme = Scheme.JT if kind[8] else Scheme.CJ
-        issuer = kind[:8].tobytes()
+        scheme = Scheme.JT if is_jt else Scheme.CJ
+        issuer = int(issuers[place]).to_bytes(8, "big")
         versions, algorithms = of_group["key_version"], of_group["algorithm"]
         known.key[rows[chosen]] &= bulk.keys_known(keys, scheme, issuer, versions, algorithms)
         known.tac[rows[chosen]] = bulk.verify_tacs(

@@ -12,6 +12,7 @@ from libs.purse.card import CJ
 from libs.purse.host import AnswerA, AnswerMalformed, LoadTerms, Mac1Wrong, TacWrong
 from libs.purse.scheme import CardIdentity, CardNumberMalformed, Scheme, luhn_digit
 from libs.purse.transceiver import CardRefused
+from libs.records.errors import NumberInvalid
 
 AMOUNT_FEN = 10_000
 
@@ -104,5 +105,5 @@ def test_a_card_number_survives_its_text_form(city: Any) -> None:
 
 def test_a_luhn_digit_needs_digits() -> None:
     assert luhn_digit("7992739871") == "3"
-    with pytest.raises(CardNumberMalformed):
+    with pytest.raises(NumberInvalid):
         luhn_digit("12a4")

@@ -1,5 +1,6 @@
 """The card as a terminal meets it: wrong orders, lengths, states and keys first."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ def test_commands_of_any_shape_neither_raise_nor_touch_the_money(
         ("8418000004AABBCCDD", "6985"),
         ("00D695000101", "6987"),
         ("04D69500050011223344", "6984"),
-        ("00DC01F401FF", "6981"),
+        ("00DC01F401FF", "6982"),
         ("80DC00F001FF", "6901"),
         ("805A000602000108", "9406"),
         ("805A000601000108", "6700"),
@@ -310,7 +311,8 @@ def test_a_blocked_application_refuses_everything_until_it_is_unblocked(city: An
 
 
 def test_three_wrong_unblocks_lose_the_application_for_ever(city: Any, card: VirtualCard) -> None:
-    card.application(CJ.aid).block = Block.REVERSIBLE
+    application = card.application(CJ.aid)
+    application.commit(guard=replace(application.guard, block=Block.REVERSIBLE))
     answers = []
     for _ in range(3):
         challenge(card)

@@ -1,0 +1,132 @@
+"""The transactions of an upload: keep a group of bytes, store the whole, refuse it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from libs.clock import Clock
+from libs.errors import DomainError
+from libs.runtime.logging import get_logger
+from services.terminal_gw.application.inspect_file import inspect_file
+from services.terminal_gw.application.ports import UnitOfWork
+from services.terminal_gw.domain.errors import UploadDigest, UploadMalformed, UploadTruncated
+from services.terminal_gw.domain.upload import HeaderFacts, Start, Upload, UploadKey, UploadState
+
+log = get_logger("citycard.terminal_gw.uploads")
+
+
+class StoreUpload:
+    """Everything that happens to an upload in the database.
+
+    No lock is held between two groups. Two streams that send the same file help one another: each appends what is
+    still missing behind what is there, under the row's lock, and the digest of what is stored decides at the end.
+
+    Args:
+        unit_of_work: Opens a transaction.
+        clock: Tells the moment of storing.
+        finishing_max: Large files looked at in memory at once.
+    """
+
+    def __init__(self, unit_of_work: Callable[[], UnitOfWork], clock: Clock, finishing_max: int) -> None:
+        self._unit_of_work = unit_of_work
+        self._clock = clock
+        self._finishing = asyncio.Semaphore(finishing_max)
+
+    async def find(self, key: UploadKey) -> Upload | None:
+        """An upload as it stands, or None."""
+        async with self._unit_of_work() as uow:
+            return await uow.uploads.find(key)
+
+    async def keep(self, start: Start, offset: int, data: bytes) -> Upload:
+        """Keep a group of bytes durably.
+
+        Args:
+            start: Of the upload.
+            offset: Where the bytes start in the file; what is there already is skipped.
+            data: The bytes.
+
+        Returns:
+            The upload after it; stored already, when another stream was faster.
+
+        Raises:
+            UploadTruncated: The bytes before these are gone (refused meanwhile, or of another size): resume.
+        """
+        async with self._unit_of_work() as uow:
+            upload_id, upload = await uow.uploads.claim(start, self._clock.now())
+            if upload.state is UploadState.STORED:
+                return replace(upload, already_stored=True)
+            if upload.size_bytes != start.size_bytes:
+                # The digest fixes the size: one of the two starts is wrong, and the end will tell which.
+                await uow.uploads.clear(upload_id, start.size_bytes)
+                upload = replace(upload, size_bytes=start.size_bytes, received_bytes=0)
+            if offset > upload.received_bytes:
+                raise UploadTruncated(received_bytes=upload.received_bytes, size_bytes=start.size_bytes)
+            fresh = data[upload.received_bytes - offset :]
+            if fresh:
+                await uow.uploads.write(upload_id, upload.received_bytes, fresh)
+            await uow.commit()
+        return replace(upload, received_bytes=upload.received_bytes + len(fresh))
+
+    async def finish_whole(self, start: Start, data: bytes) -> Upload:
+        """Store a file that came in one piece and is still in memory: one transaction.
+
+        Raises:
+            UploadDigest, UploadMalformed: It is refused and kept nowhere.
+        """
+        return await self._store(start, await self._inspected(start, data), data)
+
+    async def finish(self, start: Start) -> Upload:
+        """Store a file all of whose bytes were kept; what is in the database is what is looked at.
+
+        Raises:
+            UploadTruncated: Bytes are missing: they were refused meanwhile, or sent with another size.
+            UploadDigest, UploadMalformed: It is refused and removed.
+        """
+        async with self._finishing:
+            data = bytearray()
+            async with self._unit_of_work() as uow:
+                upload = await uow.uploads.find(start.key)
+                if upload is not None and upload.state is UploadState.STORED:
+                    return replace(upload, already_stored=True)
+                while len(data) < start.size_bytes and (part := await uow.uploads.part(start.key, len(data))):
+                    data += part
+            if len(data) != start.size_bytes:
+                raise UploadTruncated(received_bytes=len(data), size_bytes=start.size_bytes)
+            facts = await self._inspected(start, data)
+            del data
+        return await self._store(start, facts, None)
+
+    async def _inspected(self, start: Start, data: bytes | bytearray) -> HeaderFacts:
+        try:
+            # Hashing lets other threads run.
+            return await asyncio.to_thread(inspect_file, data, start.key.sha256)
+        except (UploadDigest, UploadMalformed) as refusal:
+            await self._refuse(start, refusal)
+            raise
+
+    async def _store(self, start: Start, facts: HeaderFacts, whole: bytes | None) -> Upload:
+        async with self._unit_of_work() as uow:
+            upload_id, upload = await uow.uploads.claim(start, self._clock.now())
+            if upload.state is UploadState.STORED:
+                return replace(upload, already_stored=True)
+            if whole is not None:
+                if upload.received_bytes or upload.size_bytes != start.size_bytes:
+                    # What an earlier attempt left may be anything; this is known to be right.
+                    await uow.uploads.clear(upload_id, start.size_bytes)
+                await uow.uploads.write(upload_id, 0, whole)
+            elif (upload.received_bytes, upload.size_bytes) != (start.size_bytes, start.size_bytes):
+                raise UploadTruncated(received_bytes=upload.received_bytes, size_bytes=start.size_bytes)
+            # The journal's lock comes last and is short: positions and times of storing go up together.
+            sequence = await uow.uploads.next_sequence()
+            stored = await uow.uploads.store(upload_id, start, facts, self._clock.now(), sequence)
+            await uow.announce.upload_stored(stored)
+            await uow.commit()
+        log.info("upload.stored", upload=str(start.key), sequence=sequence, record_count=facts.record_count)
+        return stored
+
+    async def _refuse(self, start: Start, refusal: DomainError) -> None:
+        async with self._unit_of_work() as uow:
+            await uow.uploads.remove(start.key)
+            await uow.uploads.refuse(start, self._clock.now(), refusal.reason, refusal.facts)
+            await uow.commit()
+        log.warning("upload.refused", upload=str(start.key), reason=refusal.reason, **refusal.facts)
