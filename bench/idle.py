@@ -19,7 +19,7 @@ _MIB: Final = 2**20
 # What no service of ours can go below: the interpreter with the libraries that every one of them imports.
 _BARE: Final = """
 import sys
-import alembic, grpc.aio, nats, numpy, opentelemetry.sdk.trace, protovalidate, psycopg, pydantic_settings
+import grpc.aio, nats, numpy, opentelemetry.sdk.trace, protovalidate, psycopg, pydantic_settings
 import sqlalchemy.ext.asyncio, structlog
 print("ready", flush=True)
 sys.stdin.read()

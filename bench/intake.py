@@ -33,7 +33,6 @@ from edge.collector.upload import Uploader
 from libs.records import otr
 from libs.records.batch import FileType, Header, encode_batch, file_name
 from libs.records.rows import exact_sum
-from services.clearing.adapters import pgcopy
 
 _RECORDS: Final = 200_000
 _RECORDS_PER_FILE: Final = 10_000
@@ -41,11 +40,19 @@ _GOAL_PER_S: Final = 10_000
 _TIMEOUT_S: Final = 300.0
 _POLL_S: Final = 0.1
 _ACCEPTED: Final = frozenset({0, 24, 25})
-_ROW: Final = (
-    ("terminal_number", "int8"), ("terminal_seq", "int8"), ("card_number", "bytes10"), ("card_counter", "int4"),
-    ("content", "bytes128"),
+# One row of PostgreSQL's binary COPY: the number of columns, then length and value of each, big-endian.
+_ROW: Final = np.dtype(
+    [
+        ("columns", ">i2"),
+        ("terminal_number#", ">i4"), ("terminal_number", ">i8"),
+        ("terminal_seq#", ">i4"), ("terminal_seq", ">i8"),
+        ("card_number#", ">i4"), ("card_number", "u1", (10,)),
+        ("card_counter#", ">i4"), ("card_counter", ">i4"),
+        ("content#", ">i4"), ("content", "u1", (otr.OTR_LENGTH,)),
+    ]
 )  # fmt: skip
-_COLUMNS: Final = ", ".join(name for name, _ in _ROW)
+_VALUES: Final = ("terminal_number", "terminal_seq", "card_number", "card_counter", "content")
+_COLUMNS: Final = ", ".join(_VALUES)
 _TYPES: Final = (
     "terminal_number bigint NOT NULL, terminal_seq bigint NOT NULL, card_number bytea NOT NULL, "
     "card_counter integer NOT NULL, content bytea NOT NULL"
@@ -169,7 +176,7 @@ def _files(workload: Workload) -> list[_File]:
 def _bare(servers: LocalServers, files: Sequence[_File]) -> float:
     """Seconds of the least that a database must do for these rows; the streams are made before the clock starts."""
     urls = servers.fresh_database("clearing")
-    streams = [pgcopy.encode(_ROW, _columns(file.records)) for file in files]
+    streams = [_stream(file.records) for file in files]
     try:
         with psycopg.connect(urls.owner, autocommit=True) as connection:
             connection.execute(f"CREATE TEMPORARY TABLE staging ({_TYPES}) ON COMMIT DELETE ROWS")
@@ -191,11 +198,14 @@ def _bare(servers: LocalServers, files: Sequence[_File]) -> float:
     return seconds
 
 
-def _columns(records: otr.Records) -> pgcopy.Columns:
-    return {
-        "terminal_number": otr.terminal_numbers(records).astype(np.int64),
-        "terminal_seq": records["terminal_seq"],
-        "card_number": records["card_number"],
-        "card_counter": records["card_counter"],
-        "content": otr.raw(records),
-    }
+def _stream(records: otr.Records) -> bytes:
+    """The records as a binary COPY stream."""
+    rows = np.zeros(len(records), _ROW)
+    rows["columns"] = len(_VALUES)
+    for name in _VALUES:
+        rows[f"{name}#"] = _ROW[name].itemsize
+    rows["terminal_number"] = otr.terminal_numbers(records)
+    rows["content"] = otr.raw(records)
+    for name in ("terminal_seq", "card_number", "card_counter"):
+        rows[name] = records[name]
+    return b"PGCOPY\n\xff\r\n\0" + bytes(8) + rows.tobytes() + b"\xff\xff"

@@ -50,6 +50,10 @@ class KeyStore(Protocol):
         """Data of an enciphered command under the card's key (purse-crypto.md, section 5, step 4)."""
         ...
 
+    def cryptogram(self, handle: KeyHandle, card: CardIdentity, challenge: bytes) -> bytes:
+        """Answer to a card's challenge of 4 or 8 bytes: EXTERNAL AUTHENTICATE (purse-crypto.md, section 4)."""
+        ...
+
     def reload_mac(self, handle: KeyHandle, card: CardIdentity, pin: bytes) -> bytes:
         """MAC of RELOAD PIN over the new PIN (purse-crypto.md, section 4)."""
         ...

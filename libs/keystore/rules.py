@@ -27,6 +27,9 @@ _ISSUER_LEVEL: Rule = (Factor.SERIAL,)
 DEFAULT_RULES: Mapping[tuple[Scheme, KeyKind], Rule] = {
     (Scheme.CJ, KeyKind.PURCHASE): (Factor.CITY, Factor.SERIAL),
     (Scheme.JT, KeyKind.PURCHASE): (Factor.ISSUER, Factor.SERIAL),
+    # The code of GET MESSAGE is checked by a module that knows nothing of the card yet (libs.purse.message_code).
+    (Scheme.CJ, KeyKind.MESSAGE): (),
+    (Scheme.JT, KeyKind.MESSAGE): (),
 }
 
 

@@ -12,8 +12,10 @@ from libs.purse.algorithms import Algorithm, algorithm
 from libs.purse.scheme import FACTOR_SIZE, CardIdentity, Scheme
 from libs.purse.secure_messaging import enciphered
 
-_SESSION_KINDS = frozenset({KeyKind.PURCHASE, KeyKind.LOAD, KeyKind.UNLOAD})
+_SESSION_KINDS = frozenset({KeyKind.PURCHASE, KeyKind.LOAD, KeyKind.UNLOAD, KeyKind.OVERDRAFT})
 _COMMAND_KINDS = frozenset({KeyKind.MAINTENANCE, KeyKind.LOCK, KeyKind.PIN_UNBLOCK})
+_MAC_KINDS = _COMMAND_KINDS | {KeyKind.MESSAGE}
+_AUTHENTICATION_KINDS = frozenset({KeyKind.EXTERNAL, KeyKind.INTERNAL})
 _CHECK_VALUE_SIZE = 3
 
 
@@ -70,14 +72,19 @@ class SoftKeyStore:
         return cipher.tac(key, data)
 
     def command_mac(self, handle: KeyHandle, card: CardIdentity, challenge: bytes, message: bytes) -> bytes:
-        """MAC4 of a command to the card."""
-        cipher, key = self._card_key(handle, card, _COMMAND_KINDS)
+        """MAC4 of a command to the card, or of its code for GET MESSAGE."""
+        cipher, key = self._card_key(handle, card, _MAC_KINDS)
         return cipher.command_mac(key, challenge, message)
 
     def encipher(self, handle: KeyHandle, card: CardIdentity, data: bytes) -> bytes:
         """Data of an enciphered command under the card's key."""
         cipher, key = self._card_key(handle, card, _COMMAND_KINDS)
         return enciphered(cipher, key, data)
+
+    def cryptogram(self, handle: KeyHandle, card: CardIdentity, challenge: bytes) -> bytes:
+        """Answer to a card's challenge of 4 or 8 bytes."""
+        cipher, key = self._card_key(handle, card, _AUTHENTICATION_KINDS)
+        return cipher.encrypt(key, challenge.ljust(cipher.block_size, b"\x00"))
 
     def reload_mac(self, handle: KeyHandle, card: CardIdentity, pin: bytes) -> bytes:
         """MAC of RELOAD PIN over the new PIN."""
@@ -86,12 +93,15 @@ class SoftKeyStore:
 
     def derive(self, handle: KeyHandle, card: CardIdentity) -> bytes:
         """The card's own 16-byte key."""
-        return self._card_key(handle, card, frozenset(KeyKind))[1]
+        # A key without diversification is the master key itself.
+        return self._card_key(handle, card, frozenset(KeyKind) - {KeyKind.MESSAGE})[1]
 
     def bulk_diversify(self, handle: KeyHandle, factors: Bytes2D) -> Bytes2D:
         """Card keys of many cards: one ECB call per issuer-wide key, whatever the number of rows."""
         assert factors.shape[1:] == (FACTOR_SIZE,), "factors are (n, 8)"
         assert factors.dtype == np.uint8, "factors are bytes"
+        if handle.kind is KeyKind.MESSAGE:
+            raise KeyUseForbidden(key=handle.label)
         *outer, _ = self._rules.rule(handle)
         cipher, key = algorithm(handle.algorithm_id), self._key(handle)
         if Factor.CITY not in outer:
