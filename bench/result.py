@@ -85,9 +85,9 @@ def show(results: Sequence[Result], console: Console) -> None:
             met,
         )
     console.print(table)
-    for one in results:
-        if one.baseline_name:
-            console.print(f"  baseline of {one.name}: {one.baseline_name}", style="dim", soft_wrap=True)
+    for what in dict.fromkeys(one.baseline_name for one in results if one.baseline_name):
+        names = ", ".join(one.name for one in results if one.baseline_name == what)
+        console.print(f"  baseline of {names}: {what}", style="dim", soft_wrap=True)
 
 
 def _number(value: float) -> str:

@@ -156,16 +156,14 @@ async def _settle_day(
     total = sum(map(len, records.values()))
     total_fen = int(plan.taps["amount_fen"].sum())
     with screen.bars() as bars:
-        await deliver(
-            callers,
-            collectors,
-            records,
-            Watchers(
-                uploaded=lambda done: bars.show("已上传 records uploaded", done, total),
-                judged=lambda done: bars.show("已判定 records judged", done, total),
-                folded=lambda done: bars.show("已入账(分) fen folded", done, total_fen),
-            ),
+        watchers = Watchers(
+            uploaded=lambda done: bars.show("已上传 records uploaded", done, total),
+            judged=lambda done: bars.show("已判定 records judged", done, total),
+            folded=lambda done: bars.show("已入账(分) fen folded", done, total_fen),
         )
+        for watcher in (watchers.uploaded, watchers.judged, watchers.folded):
+            watcher(0)
+        await deliver(callers, collectors, records, watchers)
     settlement = await close_windows(callers, operators, plan.settlement_date)
     screen.heading("清算结果", "who owes whom")
     screen.settlement(settlement)

@@ -58,7 +58,9 @@ class PlayedDay:
         """
         operators = self.plan.operators_of_taps
         again = self.plan.sent_again[operators[self.plan.sent_again] == operator]
-        return np.concatenate([self.records[operators == operator], self.records[again]])
+        # By index: joining two arrays of records would turn their fields into the byte order of this machine.
+        found: Records = self.records[np.concatenate([np.flatnonzero(operators == operator), again])]
+        return found
 
 
 def play(plan: DayPlan, seed: int, progress: Callable[[int], None] = lambda taps: None) -> PlayedDay:

@@ -88,22 +88,25 @@ class LoadTerms:
     Attributes:
         amount_fen: Money to load, in fen.
         terminal: Terminal number sent in INITIALIZE FOR LOAD, 6 bytes BCD.
+        tti: Load of the EP (02) or ED (01); 03 for an unload (`libs.purse.host_deposit`).
     """
 
     amount_fen: int
     terminal: bytes
+    tti: Tti = Tti.EP_LOAD
 
     def __post_init__(self) -> None:
         assert len(self.terminal) == 6, "a terminal number has 6 bytes"
 
 
-def load_key(store: KeyStore, card: CardIdentity, answer: AnswerA) -> KeyHandle:
-    """The load key that the card used.
+def load_key(store: KeyStore, card: CardIdentity, answer: AnswerA, tti: Tti = Tti.EP_LOAD) -> KeyHandle:
+    """The load key that the card used, or of an unload (TTI 03) the unload key.
 
     Raises:
         KeyUnknown: Version or algorithm is not one of the issuer's.
     """
-    return store.find(card.scheme, card.issuer, KeyKind.LOAD, answer.key_version, answer.algorithm_id)
+    kind = KeyKind.UNLOAD if tti is Tti.ED_UNLOAD else KeyKind.LOAD
+    return store.find(card.scheme, card.issuer, kind, answer.key_version, answer.algorithm_id)
 
 
 def check_load_mac1(store: KeyStore, card: CardIdentity, answer: AnswerA, terms: LoadTerms) -> None:
@@ -114,9 +117,9 @@ def check_load_mac1(store: KeyStore, card: CardIdentity, answer: AnswerA, terms:
         Mac1Wrong: Another card, another amount, or a changed answer.
     """
     data = load_mac1_data(
-        amount_bytes(answer.old_balance_fen), amount_bytes(terms.amount_fen), Tti.EP_LOAD, terms.terminal
+        amount_bytes(answer.old_balance_fen), amount_bytes(terms.amount_fen), terms.tti, terms.terminal
     )
-    expected = store.session_mac(load_key(store, card, answer), card, _load_session_input(answer), data)
+    expected = store.session_mac(load_key(store, card, answer, terms.tti), card, _load_session_input(answer), data)
     if not hmac.compare_digest(expected, answer.mac1):
         raise Mac1Wrong(card=card.text)
 
@@ -131,8 +134,8 @@ def make_load_mac2(store: KeyStore, card: CardIdentity, answer: AnswerA, terms: 
         terms: Amount and terminal.
         at: The host's date and time, aware; the card stores and signs it in city time.
     """
-    data = load_mac2_data(amount_bytes(terms.amount_fen), Tti.EP_LOAD, terms.terminal, stamp_bytes(at))
-    return store.session_mac(load_key(store, card, answer), card, _load_session_input(answer), data)
+    data = load_mac2_data(amount_bytes(terms.amount_fen), terms.tti, terms.terminal, stamp_bytes(at))
+    return store.session_mac(load_key(store, card, answer, terms.tti), card, _load_session_input(answer), data)
 
 
 def check_load_tac(
@@ -149,7 +152,7 @@ def check_load_tac(
         amount_bytes(answer.old_balance_fen + terms.amount_fen),
         answer.online_counter.to_bytes(2, "big"),
         amount_bytes(terms.amount_fen),
-        Tti.EP_LOAD,
+        terms.tti,
         terms.terminal,
         stamp_bytes(at),
     )

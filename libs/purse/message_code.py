@@ -2,7 +2,8 @@
 
 The standards at hand say that the card answers 9 bytes and that its PSAM accepts or refuses them, not how they are
 made. Here: key version (1), the last 4 bytes of the card number, and a MAC4 of those 5 under a master key that the PSAM
-holds, undiversified, for nothing else of the card has reached the module by then. The code does not change from tap to tap: it tells a card that was issued here from one that was not, and no more.
+holds, undiversified, for nothing else of the card has reached the module by then. The code does not change from tap to
+tap: it tells a card that was issued here from one that was not, and no more.
 """
 
 import hmac

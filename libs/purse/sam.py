@@ -2,57 +2,29 @@
 
 import hmac
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import ClassVar
 
 from libs.keystore.handles import KeyKind
 from libs.keystore.soft import SoftKeyStore
 from libs.purse import apdu, status
-from libs.purse.algorithms import ALGORITHM_3DES, Algorithm, algorithm
+from libs.purse.algorithms import Algorithm, algorithm
 from libs.purse.apdu import Command
 from libs.purse.crypto import MAC_SIZE
+from libs.purse.message_code import MESSAGE_CODE_SIZE, message_code_is_genuine
+from libs.purse.sam_keys import LEVELS_MAX, KeyRing, SamKey, SamKind, exported_keys
 from libs.purse.scheme import ISSUER_ID_SIZE, Scheme
-from libs.purse.sequence import SequenceStore, SequenceStoreFailed
+from libs.purse.sequence import FailureCount, MemoryFailures, SequenceStore, SequenceStoreFailed
 from libs.purse.transactions import offline_session_input, purchase_mac1_data
+
+__all__ = ["WRONG_MAC2_MAX", "SamKey", "SamKind", "VirtualSam", "issue_sam"]
 
 # Application of the module by scheme (section 4); DF01 and 3F01 were seen too.
 _DIRECTORY_FIDS = (b"\x3f\x00", b"\x80\x11", b"\x10\x01", b"\xdf\x01", b"\x3f\x01")
 _SFI_MODULE, _SFI_TERMINAL, _SFI_APPLICATION = 0x15, 0x16, 0x17
 _INIT_SIZE = 20
-_LEVELS_MAX = 3
 # Wrong MAC2s in a row before the module locks itself; a dead PSAM stops a bus, so it is generous [convention].
 WRONG_MAC2_MAX = 15
-_PARENTS_MAX = 256
 _CHAIN_SIZE_MAX = 4096
-
-
-class SamKind(IntEnum):
-    """Key type, b5-b1 of the usage byte (section 4)."""
-
-    PURCHASE = 0x02
-    TAC = 0x04
-    LOCK = 0x05
-    MAC = 0x08
-
-
-@dataclass(frozen=True, slots=True)
-class SamKey:
-    """One key inside the module.
-
-    Attributes:
-        kind: What it may be used for.
-        key: 16 bytes.
-        levels: How many factors make a card's key of it, 1 to 3.
-        version: Key version.
-        algorithm_id: Algorithm byte.
-    """
-
-    kind: SamKind
-    key: bytes = field(repr=False)
-    levels: int = 1
-    version: int = 1
-    algorithm_id: int = ALGORITHM_3DES
 
 
 class VirtualSam:
@@ -65,18 +37,18 @@ class VirtualSam:
         number: PSAM number (file 0015), 10 bytes BCD.
         issuer: Institution id, 8 bytes, for file 0017.
         wrong_mac2_max: Wrong MAC2s in a row before it locks.
+        failures: Where that count survives a restart.
     """
 
     __slots__ = (
         "_chain",
         "_crypt",
         "_expected_mac2",
+        "_failures",
         "_files",
         "_keys",
-        "_parents",
         "_sequence",
         "_terminal",
-        "_wrong_mac2_left",
         "_wrong_mac2_max",
     )
 
@@ -89,15 +61,15 @@ class VirtualSam:
         number: bytes = bytes(10),
         issuer: bytes = bytes(ISSUER_ID_SIZE),
         wrong_mac2_max: int = WRONG_MAC2_MAX,
+        failures: FailureCount | None = None,
     ) -> None:
         assert len(terminal) == 6, "a terminal number has 6 bytes"
         assert len(number) == 10, "a PSAM number has 10 bytes"
         self._terminal = terminal
-        self._keys = {(key.kind, key.version, key.algorithm_id): key for key in keys}
+        self._keys = KeyRing(keys)
         self._sequence = sequence
         self._wrong_mac2_max = wrong_mac2_max
-        self._wrong_mac2_left = wrong_mac2_max
-        self._parents: dict[tuple[SamKind, int, int, bytes], bytes] = {}
+        self._failures = failures or MemoryFailures()
         self._expected_mac2 = b""
         self._crypt: tuple[Algorithm, bytes] | None = None
         self._chain = b""
@@ -114,7 +86,7 @@ class VirtualSam:
     @property
     def locked(self) -> bool:
         """Too many wrong MAC2s in a row: the module computes nothing any more."""
-        return self._wrong_mac2_left <= 0
+        return self._failures.count >= self._wrong_mac2_max
 
     def reset(self) -> None:
         """Power lost and found again; keys, sequence and the count of wrong MAC2s stay."""
@@ -165,15 +137,15 @@ class VirtualSam:
             return status.WRONG_PARAMETERS
         data = command.data
         levels, rest = divmod(len(data) - _INIT_SIZE, 8)
-        if rest or not 1 <= levels <= _LEVELS_MAX:
+        if rest or not 1 <= levels <= LEVELS_MAX:
             return status.WRONG_LENGTH
         if command.le not in (None, 0, 8):
             return status.wrong_le(8)
-        key = self._keys.get((SamKind.PURCHASE, data[18], data[19]))
+        key = self._keys.find(SamKind.PURCHASE, data[18], data[19], levels)
         if key is None:
-            return status.KEY_INDEX_UNSUPPORTED
-        if key.levels != levels:
-            return status.BAD_DATA
+            # A key that is there for another number of levels is another mistake than one that is not there.
+            held = self._keys.any_level(SamKind.PURCHASE, data[18], data[19])
+            return status.BAD_DATA if held else status.KEY_INDEX_UNSUPPORTED
         try:
             number = self._sequence.take()
         except SequenceStoreFailed:
@@ -184,7 +156,7 @@ class VirtualSam:
         random, counter, amount, tti, stamp = data[:4], data[4:6], data[6:10], data[10], data[11:18]
         cipher = algorithm(key.algorithm_id)
         session_key = cipher.session_key(
-            self._card_key(key, data[_INIT_SIZE:]), offline_session_input(random, counter, sequence)
+            self._keys.card_key(key, data[_INIT_SIZE:]), offline_session_input(random, counter, sequence)
         )
         self._expected_mac2 = cipher.mac(session_key, amount)
         mac1 = cipher.mac(session_key, purchase_mac1_data(amount, tti, self._terminal, stamp))
@@ -199,11 +171,25 @@ class VirtualSam:
             return status.WRONG_LENGTH
         if not expected:
             return status.NOT_IN_THIS_STATE
-        if not hmac.compare_digest(expected, command.data):
-            self._wrong_mac2_left -= 1
-            return status.PURSE_MAC_WRONG
-        self._wrong_mac2_left = self._wrong_mac2_max
-        return status.OK
+        right = hmac.compare_digest(expected, command.data)
+        try:
+            self._failures.record(0 if right else self._failures.count + 1)
+        except SequenceStoreFailed:
+            return status.MEMORY_FAILURE
+        return status.OK if right else status.PURSE_MAC_WRONG
+
+    def _check_message(self, command: Command) -> bytes:
+        """80CA: whether the 9 bytes of the card's GET MESSAGE are genuine."""
+        if command.p1 or command.p2:
+            return status.WRONG_PARAMETERS
+        code = command.data
+        if len(code) != MESSAGE_CODE_SIZE:
+            return status.WRONG_LENGTH
+        keys = self._keys.of_kind(SamKind.MESSAGE, code[0])
+        if not keys:
+            return status.KEY_INDEX_UNSUPPORTED
+        genuine = any(message_code_is_genuine(algorithm(key.algorithm_id), key.key, code) for key in keys)
+        return status.OK if genuine else status.PURSE_MAC_WRONG
 
     def _init_for_crypt(self, command: Command) -> bytes:
         """801A: choose and derive the key of the DES CRYPT that follows; purchase keys are not for that."""
@@ -211,15 +197,14 @@ class VirtualSam:
         levels, kind = command.p1 >> 5, command.p1 & 0x1F
         if len(command.data) != 8 * levels or not levels:
             return status.WRONG_LENGTH
-        if kind == SamKind.PURCHASE:
+        if kind in (SamKind.PURCHASE, SamKind.MESSAGE):
             return status.CONDITIONS
-        for key in self._keys.values():
-            if key.kind == kind and key.version == command.p2:
-                if key.levels != levels:
-                    return status.BAD_DATA
-                self._crypt = algorithm(key.algorithm_id), self._card_key(key, command.data)
+        held = self._keys.of_kind(kind, command.p2)
+        for key in held:
+            if key.levels == levels:
+                self._crypt = algorithm(key.algorithm_id), self._keys.card_key(key, command.data)
                 return status.OK
-        return status.KEY_INDEX_UNSUPPORTED
+        return status.BAD_DATA if held else status.KEY_INDEX_UNSUPPORTED
 
     def _crypt_blocks(self, command: Command) -> bytes:
         """80FA: P1 b1 MAC, b2 more blocks follow, b3 the first block is the IV; blocks come padded."""
@@ -250,20 +235,6 @@ class VirtualSam:
             return status.WRONG_LENGTH
         return cipher.padded_mac(key, chain[cipher.block_size :], chain[: cipher.block_size]) + status.OK
 
-    def _card_key(self, key: SamKey, factors: bytes) -> bytes:
-        """Factors travel card-first and are applied last-first (section 4); the outer ones repeat from tap to tap."""
-        cipher = algorithm(key.algorithm_id)
-        serial, outer = factors[:8], factors[8:]
-        name = (key.kind, key.version, key.algorithm_id, outer)
-        parent = self._parents.get(name)
-        if parent is None:
-            levels = [outer[at : at + 8] for at in range(len(outer) - 8, -1, -8)]
-            parent = cipher.diversify(key.key, levels)
-            if len(self._parents) == _PARENTS_MAX:
-                self._parents.clear()
-            self._parents[name] = parent
-        return cipher.diversify(parent, (serial,))
-
     # Instruction byte -> class byte, whether a locked module refuses it, and who serves it.
     _HANDLERS: ClassVar[dict[int, tuple[int, bool, "_Serve"]]] = {
         0xA4: (0x00, False, _select),
@@ -272,11 +243,12 @@ class VirtualSam:
         0x72: (0x80, True, _check_mac2),
         0x1A: (0x80, True, _init_for_crypt),
         0xFA: (0x80, True, _crypt_blocks),
+        0xCA: (0x80, True, _check_message),
     }
 
 
 _Serve = Callable[[VirtualSam, Command], bytes]
-_KINDS = {KeyKind.PURCHASE: SamKind.PURCHASE, KeyKind.LOCK: SamKind.LOCK}
+_KINDS = {KeyKind.PURCHASE: SamKind.PURCHASE, KeyKind.LOCK: SamKind.LOCK, KeyKind.MESSAGE: SamKind.MESSAGE}
 
 
 def issue_sam(
@@ -287,8 +259,9 @@ def issue_sam(
     sequence: SequenceStore,
     *,
     number: bytes = bytes(10),
+    failures: FailureCount | None = None,
 ) -> VirtualSam:
-    """A PSAM for the cards of one issuer, with every purchase and lock key that the store holds for it.
+    """A PSAM for the cards of one issuer, with every purchase, lock and message key that the store holds for it.
 
     Args:
         store: A store of test keys; a real one lets no master key out.
@@ -297,13 +270,10 @@ def issue_sam(
         terminal: Terminal number, 6 bytes BCD.
         sequence: Hands out terminal transaction numbers.
         number: PSAM number, 10 bytes BCD.
+        failures: Where the count of wrong MAC2s survives a restart.
 
     Raises:
         KeyUseForbidden: The store's keys are not exportable.
     """
-    keys = [
-        SamKey(_KINDS[handle.kind], store.export(handle), store.levels(handle), handle.version, handle.algorithm_id)
-        for handle in store.handles()
-        if handle.scheme is scheme and handle.issuer == issuer and handle.kind in _KINDS
-    ]
-    return VirtualSam(terminal, keys, sequence, number=number, issuer=issuer)
+    keys = exported_keys(store, scheme, issuer, _KINDS)
+    return VirtualSam(terminal, keys, sequence, number=number, issuer=issuer, failures=failures)

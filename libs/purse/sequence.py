@@ -1,4 +1,7 @@
-"""The terminal transaction number (终端交易序号): handed out once, for ever (purse-protocol.md, section 4)."""
+"""What a security module keeps over a restart: its transaction number (终端交易序号), and how often it was lied to.
+
+A number is handed out once, for ever (purse-protocol.md, section 4).
+"""
 
 import os
 from pathlib import Path
@@ -57,11 +60,7 @@ class FileSequence:
     def __init__(self, path: Path, first: int = 1, reserve: int = 64) -> None:
         self._path = path
         self._reserve = reserve
-        try:
-            # A file that holds no number stops us here: guessing one could repeat it.
-            self._mark = int(path.read_text()) if path.exists() else first
-        except (OSError, ValueError) as error:
-            raise SequenceStoreFailed(file=path.name, why="it holds no number") from error
+        self._mark = read_number(path, first)
         self._next = self._mark
 
     def take(self) -> int | None:
@@ -74,18 +73,90 @@ class FileSequence:
         return self._next - 1
 
     def _write(self, mark: int) -> None:
-        temporary = self._path.with_suffix(".new")
-        try:
-            with temporary.open("w") as file:
-                file.write(f"{mark}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise SequenceStoreFailed(file=self._path.name, why=error.strerror) from error
+        write_number(self._path, mark)
         self._mark = mark
+
+
+class FailureCount(Protocol):
+    """How many wrong MACs in a row a module has seen."""
+
+    @property
+    def count(self) -> int:
+        """As last recorded."""
+        ...
+
+    def record(self, count: int) -> None:
+        """Make a new count durable.
+
+        Raises:
+            SequenceStoreFailed: It could not be written.
+        """
+        ...
+
+
+class MemoryFailures:
+    """The count of a simulated module that lives as long as this process."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def record(self, count: int) -> None:
+        """Keep it."""
+        self.count = count
+
+
+class FileFailures:
+    """A count that survives a restart; the file is written when the count changes, which is rare."""
+
+    __slots__ = ("_count", "_path")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._count = read_number(path, 0)
+
+    @property
+    def count(self) -> int:
+        """As last recorded."""
+        return self._count
+
+    def record(self, count: int) -> None:
+        """Write it, unless it is the same."""
+        if count != self._count:
+            write_number(self._path, count)
+            self._count = count
+
+
+def read_number(path: Path, absent: int) -> int:
+    """The decimal number in a file, or `absent` when there is no such file.
+
+    Raises:
+        SequenceStoreFailed: It cannot be read or holds no number; guessing one could repeat it.
+    """
+    try:
+        return int(path.read_text()) if path.exists() else absent
+    except (OSError, ValueError) as error:
+        raise SequenceStoreFailed(file=path.name, why="it holds no number") from error
+
+
+def write_number(path: Path, number: int) -> None:
+    """Replace the file by one with this number, durable before it returns.
+
+    Raises:
+        SequenceStoreFailed: It could not be written; the old file stands.
+    """
+    temporary = path.with_suffix(".new")
+    try:
+        with temporary.open("w") as file:
+            file.write(f"{number}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise SequenceStoreFailed(file=path.name, why=error.strerror) from error

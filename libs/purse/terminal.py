@@ -15,12 +15,11 @@ from libs.purse.apdu import build
 from libs.purse.crypto import pad
 from libs.purse.fields import amount_bytes, stamp_bytes
 from libs.purse.inspect import CardView, select
-from libs.purse.transactions import Tti
+from libs.purse.transactions import PurseId, Tti
 from libs.purse.transceiver import CardGone, Transceiver, demand, exchange, refused
 
 KEY_INDEX = 1
 
-_GET_BALANCE = bytes.fromhex("805C000204")
 _GET_CHALLENGE = bytes.fromhex("0084000004")
 _BLOCK_HEADER = bytes.fromhex("841E000004")
 
@@ -132,9 +131,14 @@ Journal = Callable[[Purchase], None]
 """Makes a record durable before it returns; raising stops the transaction before the card is asked to pay."""
 
 
-def read_balance(card: Transceiver) -> int:
-    """Balance in fen as the chip says it; the application is selected already."""
-    return int.from_bytes(demand(card, _GET_BALANCE, size=4), "big")
+def read_balance(card: Transceiver, purse: PurseId = PurseId.EP) -> int:
+    """Balance in fen of one purse of the selected application, as the chip says it: an overdraft limit is included.
+
+    Raises:
+        CardRefused: 6A81: the application has no such purse.
+        CardGone: The card left.
+    """
+    return int.from_bytes(demand(card, bytes((0x80, 0x5C, 0x00, purse, 0x04)), size=4), "big")
 
 
 def purchase(

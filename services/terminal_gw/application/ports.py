@@ -53,7 +53,7 @@ class Terminals(Protocol):
 
         Args:
             participant: Who owns them.
-            specs: By number, each number and each PSAM once.
+            specs: By number, each number once.
             at: The moment.
 
         Returns:
@@ -61,7 +61,7 @@ class Terminals(Protocol):
 
         Raises:
             TerminalExists: One is registered with other facts; the first by number.
-            PsamInUse: One's PSAM belongs to another terminal; the first by number.
+            PsamInUse: A PSAM belongs to another terminal, of the request or registered before.
         """
         ...
 
@@ -160,7 +160,7 @@ class Uploads(Protocol):
         """Forget the bytes of an upload that is being received, and give it another size."""
         ...
 
-    async def write(self, upload_id: int, offset: int, data: bytes) -> None:
+    async def write(self, upload_id: int, offset: int, data: bytes, at: datetime) -> None:
         """Append bytes at `offset`, which is what was received so far; in parts of at most 1 MiB."""
         ...
 
@@ -245,7 +245,7 @@ class Signatures(Protocol):
         """Let pass the signature of a certificate's key over a digest.
 
         Args:
-            certificate: DER.
+            certificate: PEM.
             sha256: 32 bytes; the signature is ECDSA P-256 with SHA-256 over them.
             signature: DER.
 

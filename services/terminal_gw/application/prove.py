@@ -52,7 +52,8 @@ class Prove:
                     wrong_headers += [] if header_fits else [str(upload.key)]
                 checked, after = checked + len(page), page[-1].sequence
         lines = (
-            _line("I11", "the stored bytes of every acknowledged upload have its digest and size", checked, wrong_bytes),
+            _line("I11", "the stored bytes of every acknowledged upload have its digest and size", checked,
+                  wrong_bytes),
             _line("I2", "count, total, sender and number kept of every upload are those of its header", checked,
                   wrong_headers),
             ProofLine("I11", "the journal's positions have no hole and no repetition and follow time",

@@ -63,7 +63,7 @@ class StoreUpload:
                 raise UploadTruncated(received_bytes=upload.received_bytes, size_bytes=start.size_bytes)
             fresh = data[upload.received_bytes - offset :]
             if fresh:
-                await uow.uploads.write(upload_id, upload.received_bytes, fresh)
+                await uow.uploads.write(upload_id, upload.received_bytes, fresh, self._clock.now())
             await uow.commit()
         return replace(upload, received_bytes=upload.received_bytes + len(fresh))
 
@@ -113,7 +113,7 @@ class StoreUpload:
                 if upload.received_bytes or upload.size_bytes != start.size_bytes:
                     # What an earlier attempt left may be anything; this is known to be right.
                     await uow.uploads.clear(upload_id, start.size_bytes)
-                await uow.uploads.write(upload_id, 0, whole)
+                await uow.uploads.write(upload_id, 0, whole, self._clock.now())
             elif (upload.received_bytes, upload.size_bytes) != (start.size_bytes, start.size_bytes):
                 raise UploadTruncated(received_bytes=upload.received_bytes, size_bytes=start.size_bytes)
             # The journal's lock comes last and is short: positions and times of storing go up together.

@@ -48,6 +48,15 @@ class UploadLimits:
     idle_timeout_s: float
 
 
+class _Buffers:
+    """What all streams of a process hold in memory together."""
+
+    def __init__(self) -> None:
+        self.byte_count = 0
+        # Groups that are being kept for a stream that is gone; a task that nobody holds may vanish.
+        self.keeping: set[asyncio.Task[None]] = set()
+
+
 class UploadBatch:
     """Receives uploads.
 
@@ -69,9 +78,8 @@ class UploadBatch:
         self._signatures = signatures
         self._limits = limits
         self._monotonic = monotonic
+        self._buffers = _Buffers()
         self._stream_count = 0
-        self._buffered_bytes = 0
-        self._keeping: set[asyncio.Task[None]] = set()
 
     async def __call__(self, messages: AsyncIterator[Start | Chunk]) -> Upload:
         """Take one stream and answer when the file is stored.
@@ -98,7 +106,7 @@ class UploadBatch:
             raise LimitReached(limit="upload_streams")
         self._stream_count += 1
         try:
-            start = await self._next(messages)
+            start = await _next(messages, self._limits.idle_timeout_s)
             if not isinstance(start, Start):
                 raise UploadOrder(expected="start", found="chunk" if start else "end")
             if start.size_bytes > self._limits.file_bytes_max:
@@ -108,25 +116,37 @@ class UploadBatch:
             if known is not None and known.state is UploadState.STORED:
                 return replace(known, already_stored=True)
             resume_at = known.received_bytes if known is not None and known.size_bytes == start.size_bytes else 0
-            return await _Stream(self, start, resume_at).receive(messages)
+            stream = _Stream(self._store, self._limits, self._buffers, self._monotonic, start, resume_at)
+            return await stream.receive(messages)
         finally:
             self._stream_count -= 1
 
-    async def _next(self, messages: AsyncIterator[Start | Chunk]) -> Start | Chunk | None:
-        """The next message; None at the end of the stream, and when it went silent."""
-        try:
-            async with asyncio.timeout(self._limits.idle_timeout_s):
-                return await anext(messages, None)
-        except TimeoutError:
-            return None
+
+async def _next(messages: AsyncIterator[Start | Chunk], idle_timeout_s: float) -> Start | Chunk | None:
+    """The next message; None at the end of the stream, and when it went silent."""
+    try:
+        async with asyncio.timeout(idle_timeout_s):
+            return await anext(messages, None)
+    except TimeoutError:
+        return None
 
 
 class _Stream:
     """What is known of one stream while it lasts."""
 
-    def __init__(self, uploads: UploadBatch, start: Start, resume_at: int) -> None:
-        self._uploads = uploads
-        self._limits = uploads._limits
+    def __init__(
+        self,
+        store: StoreUpload,
+        limits: UploadLimits,
+        buffers: _Buffers,
+        monotonic: Callable[[], float],
+        start: Start,
+        resume_at: int,
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._buffers = buffers
+        self._monotonic = monotonic
         self._start = start
         # Where the next chunk has to start; the first may also go back and send again what is there.
         self._position = resume_at
@@ -138,7 +158,7 @@ class _Stream:
     async def receive(self, messages: AsyncIterator[Start | Chunk]) -> Upload:
         try:
             while True:
-                message = await self._uploads._next(messages)
+                message = await _next(messages, self._limits.idle_timeout_s)
                 if message is None:
                     return await self._end()
                 self._take(message)
@@ -168,21 +188,21 @@ class _Stream:
         if self._begun_at is None:
             self._begun_at = message.offset
         if not self._buffer:
-            self._waiting_since = self._uploads._monotonic()
+            self._waiting_since = self._monotonic()
         self._buffer += message.data
-        self._uploads._buffered_bytes += len(message.data)
+        self._buffers.byte_count += len(message.data)
         self._position = end
 
     def _must_keep(self) -> bool:
         return (
             len(self._buffer) >= self._limits.group_bytes
-            or self._uploads._buffered_bytes > self._limits.buffer_bytes_max
-            or self._uploads._monotonic() - self._waiting_since > self._limits.flush_s
+            or self._buffers.byte_count > self._limits.buffer_bytes_max
+            or self._monotonic() - self._waiting_since > self._limits.flush_s
         )
 
     async def _keep(self) -> Upload:
         data, offset = bytes(self._buffer), self._position - len(self._buffer)
-        upload = await self._uploads._store.keep(self._start, offset, data)
+        upload = await self._store.keep(self._start, offset, data)
         self._kept_any = True
         self._drop()
         return upload
@@ -190,10 +210,10 @@ class _Stream:
     async def _end(self) -> Upload:
         if self._position == self._start.size_bytes:
             if self._begun_at == 0 and not self._kept_any:
-                return await self._uploads._store.finish_whole(self._start, bytes(self._buffer))
+                return await self._store.finish_whole(self._start, bytes(self._buffer))
             if self._buffer and (upload := await self._keep()).state is UploadState.STORED:
                 return upload
-            return await self._uploads._store.finish(self._start)
+            return await self._store.finish(self._start)
         received = self._position
         if self._buffer:
             upload = await self._keep()
@@ -215,11 +235,11 @@ class _Stream:
                 log.info("upload.not_kept", upload=str(self._start.key), reason=refusal.reason)
 
         task = asyncio.create_task(keep())
-        self._uploads._keeping.add(task)
-        task.add_done_callback(self._uploads._keeping.discard)
+        self._buffers.keeping.add(task)
+        task.add_done_callback(self._buffers.keeping.discard)
         # A second cancellation leaves the task running.
         await asyncio.shield(task)
 
     def _drop(self) -> None:
-        self._uploads._buffered_bytes -= len(self._buffer)
+        self._buffers.byte_count -= len(self._buffer)
         self._buffer = bytearray()

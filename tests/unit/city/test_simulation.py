@@ -16,7 +16,7 @@ from libs.purse.bulk import verify_tacs
 from libs.purse.scheme import Scheme
 from libs.records.codes import Kind
 from libs.records.numbers import check_own_jt_number, institution_bytes
-from libs.records.otr import Flag, card_keys, card_texts, check_format, tac_data, terminal_keys, times_epoch_s
+from libs.records.otr import OTR, Flag, card_keys, card_texts, check_format, tac_data, terminal_keys, times_epoch_s
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +149,7 @@ class TestPlayedDay:
         everything = np.concatenate(found)
         assert len(np.unique(everything.view("V128"))) == len(plan.taps)
         for operator, records in zip(plan.operators, found, strict=True):
+            assert records.dtype == OTR
             assert set(records["operator"].tolist()) == {OPERATORS[operator].number}
 
     def test_it_is_the_same_day_whoever_plays_it(self, plan: DayPlan, day: PlayedDay) -> None:

@@ -61,6 +61,7 @@ def operations(store: SoftKeyStore, handle: KeyHandle) -> dict[str, Any]:
         "tac": lambda: store.tac(handle, CJ_CARD, b"x"),
         "command_mac": lambda: store.command_mac(handle, CJ_CARD, bytes(4), b"x"),
         "encipher": lambda: store.encipher(handle, CJ_CARD, b"x"),
+        "cryptogram": lambda: store.cryptogram(handle, CJ_CARD, bytes(4)),
         "reload_mac": lambda: store.reload_mac(handle, CJ_CARD, b"x"),
     }
 
@@ -74,6 +75,10 @@ ALLOWED = {
     KeyKind.LOCK: {"command_mac", "encipher"},
     KeyKind.PIN_UNBLOCK: {"command_mac", "encipher"},
     KeyKind.PIN_RELOAD: {"reload_mac"},
+    KeyKind.OVERDRAFT: {"session_mac"},
+    KeyKind.EXTERNAL: {"cryptogram"},
+    KeyKind.INTERNAL: {"cryptogram"},
+    KeyKind.MESSAGE: {"command_mac"},
 }
 
 

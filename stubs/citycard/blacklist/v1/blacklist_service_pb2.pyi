@@ -251,7 +251,7 @@ class GetDeltaRequest(_message.Message):
 
     BASE_VERSION_FIELD_NUMBER: _builtins.int
     base_version: _builtins.int
-    """Version that the caller has, above 0."""
+    """Version that the caller has; 0 none."""
     def __init__(
         self,
         *,

@@ -118,14 +118,15 @@ class BlacklistServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSnapshot(self, request, context):
-        """The whole list as a BL file of docs/domain/record-formats.md, in parts.
+        """The whole list as a BL file of docs/domain/record-formats.md, in parts. No part comes while the list is still version 0.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDelta(self, request, context):
-        """The changes since a version as a BI file, in parts. Refusals: VERSION_UNKNOWN (NOT_FOUND): ask for a snapshot.
+        """The changes since a version as a BI file, in parts; since version 0, the BL file. No part comes when the version is the newest.
+        Refusals: VERSION_UNKNOWN (NOT_FOUND): ask for a snapshot.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

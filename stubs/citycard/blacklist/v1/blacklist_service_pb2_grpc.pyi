@@ -45,9 +45,11 @@ class BlacklistServiceStub:
     ListEntries: _grpc.UnaryUnaryMultiCallable[_blacklist_service_pb2.ListEntriesRequest, _blacklist_service_pb2.ListEntriesResponse]
     """Entries by name, listed ones only unless asked otherwise."""
     GetSnapshot: _grpc.UnaryStreamMultiCallable[_blacklist_service_pb2.GetSnapshotRequest, _blacklist_service_pb2.ListFilePart]
-    """The whole list as a BL file of docs/domain/record-formats.md, in parts."""
+    """The whole list as a BL file of docs/domain/record-formats.md, in parts. No part comes while the list is still version 0."""
     GetDelta: _grpc.UnaryStreamMultiCallable[_blacklist_service_pb2.GetDeltaRequest, _blacklist_service_pb2.ListFilePart]
-    """The changes since a version as a BI file, in parts. Refusals: VERSION_UNKNOWN (NOT_FOUND): ask for a snapshot."""
+    """The changes since a version as a BI file, in parts; since version 0, the BL file. No part comes when the version is the newest.
+    Refusals: VERSION_UNKNOWN (NOT_FOUND): ask for a snapshot.
+    """
     Prove: _grpc.UnaryUnaryMultiCallable[_blacklist_service_pb2.ProveRequest, _blacklist_service_pb2.ProveResponse]
     """Recomputes what must hold inside this service. Reads only."""
 
@@ -67,9 +69,11 @@ class BlacklistServiceAsyncStub(BlacklistServiceStub):
     ListEntries: _aio.UnaryUnaryMultiCallable[_blacklist_service_pb2.ListEntriesRequest, _blacklist_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Entries by name, listed ones only unless asked otherwise."""
     GetSnapshot: _aio.UnaryStreamMultiCallable[_blacklist_service_pb2.GetSnapshotRequest, _blacklist_service_pb2.ListFilePart]  # type: ignore[assignment]
-    """The whole list as a BL file of docs/domain/record-formats.md, in parts."""
+    """The whole list as a BL file of docs/domain/record-formats.md, in parts. No part comes while the list is still version 0."""
     GetDelta: _aio.UnaryStreamMultiCallable[_blacklist_service_pb2.GetDeltaRequest, _blacklist_service_pb2.ListFilePart]  # type: ignore[assignment]
-    """The changes since a version as a BI file, in parts. Refusals: VERSION_UNKNOWN (NOT_FOUND): ask for a snapshot."""
+    """The changes since a version as a BI file, in parts; since version 0, the BL file. No part comes when the version is the newest.
+    Refusals: VERSION_UNKNOWN (NOT_FOUND): ask for a snapshot.
+    """
     Prove: _aio.UnaryUnaryMultiCallable[_blacklist_service_pb2.ProveRequest, _blacklist_service_pb2.ProveResponse]  # type: ignore[assignment]
     """Recomputes what must hold inside this service. Reads only."""
 
@@ -122,7 +126,7 @@ class BlacklistServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _blacklist_service_pb2.GetSnapshotRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_blacklist_service_pb2.ListFilePart], _abc.AsyncIterator[_blacklist_service_pb2.ListFilePart]]:
-        """The whole list as a BL file of docs/domain/record-formats.md, in parts."""
+        """The whole list as a BL file of docs/domain/record-formats.md, in parts. No part comes while the list is still version 0."""
 
     @_abc_1.abstractmethod
     def GetDelta(
@@ -130,7 +134,9 @@ class BlacklistServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _blacklist_service_pb2.GetDeltaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_blacklist_service_pb2.ListFilePart], _abc.AsyncIterator[_blacklist_service_pb2.ListFilePart]]:
-        """The changes since a version as a BI file, in parts. Refusals: VERSION_UNKNOWN (NOT_FOUND): ask for a snapshot."""
+        """The changes since a version as a BI file, in parts; since version 0, the BL file. No part comes when the version is the newest.
+        Refusals: VERSION_UNKNOWN (NOT_FOUND): ask for a snapshot.
+        """
 
     @_abc_1.abstractmethod
     def Prove(

@@ -143,9 +143,11 @@ class TerminalGatewayServiceServicer:
     def UploadBatch(self, request_iterator, context):
         """Sends one batch file: a start, then chunks in order. The answer comes after the whole file is stored durably and its digest fits.
         Broken off, it is resumed: GetUpload tells `received_bytes`, the next UploadBatch starts its chunks there. A file stored before is answered
-        with its first receipt, whatever its name. Refusals, first match wins: UPLOAD_ORDER (FAILED_PRECONDITION), CHUNK_CHECKSUM (DATA_LOSS), UPLOAD_TOO_LARGE
-        (RESOURCE_EXHAUSTED), UPLOAD_DIGEST (DATA_LOSS), UPLOAD_MALFORMED (INVALID_ARGUMENT), SIGNATURE_WRONG (PERMISSION_DENIED), UPLOAD_TRUNCATED
-        (DATA_LOSS: the stream ended early; what came is kept for resuming). A file that is refused is not stored and judged nowhere.
+        with its first receipt, whatever its name. The signature covers the digest and is checked before any byte is taken.
+        Refusals of the start, first match wins: UPLOAD_ORDER (FAILED_PRECONDITION: it is missing), UPLOAD_TOO_LARGE (RESOURCE_EXHAUSTED),
+        SIGNATURE_WRONG (PERMISSION_DENIED). Of a chunk: UPLOAD_ORDER (FAILED_PRECONDITION), CHUNK_CHECKSUM (DATA_LOSS). Of the end: UPLOAD_TRUNCATED (DATA_LOSS:
+        it came early), UPLOAD_DIGEST (DATA_LOSS), UPLOAD_MALFORMED (INVALID_ARGUMENT). What came in good order before a refused chunk or an early end
+        is kept for resuming. A file that is refused is not stored and judged nowhere; only TX files are taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,7 +175,8 @@ class TerminalGatewayServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadBlacklist(self, request, context):
-        """The blacklist for terminals: a delta from the version that the caller has, or the whole list.
+        """The blacklist for terminals: a delta from the version that the caller has, or the whole list. No part comes when the caller
+        has the newest version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

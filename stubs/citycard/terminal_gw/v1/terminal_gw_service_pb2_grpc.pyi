@@ -53,9 +53,11 @@ class TerminalGatewayServiceStub:
     UploadBatch: _grpc.StreamUnaryMultiCallable[_terminal_gw_service_pb2.UploadBatchRequest, _terminal_gw_pb2.Upload]
     """Sends one batch file: a start, then chunks in order. The answer comes after the whole file is stored durably and its digest fits.
     Broken off, it is resumed: GetUpload tells `received_bytes`, the next UploadBatch starts its chunks there. A file stored before is answered
-    with its first receipt, whatever its name. Refusals, first match wins: UPLOAD_ORDER (FAILED_PRECONDITION), CHUNK_CHECKSUM (DATA_LOSS), UPLOAD_TOO_LARGE
-    (RESOURCE_EXHAUSTED), UPLOAD_DIGEST (DATA_LOSS), UPLOAD_MALFORMED (INVALID_ARGUMENT), SIGNATURE_WRONG (PERMISSION_DENIED), UPLOAD_TRUNCATED
-    (DATA_LOSS: the stream ended early; what came is kept for resuming). A file that is refused is not stored and judged nowhere.
+    with its first receipt, whatever its name. The signature covers the digest and is checked before any byte is taken.
+    Refusals of the start, first match wins: UPLOAD_ORDER (FAILED_PRECONDITION: it is missing), UPLOAD_TOO_LARGE (RESOURCE_EXHAUSTED),
+    SIGNATURE_WRONG (PERMISSION_DENIED). Of a chunk: UPLOAD_ORDER (FAILED_PRECONDITION), CHUNK_CHECKSUM (DATA_LOSS). Of the end: UPLOAD_TRUNCATED (DATA_LOSS:
+    it came early), UPLOAD_DIGEST (DATA_LOSS), UPLOAD_MALFORMED (INVALID_ARGUMENT). What came in good order before a refused chunk or an early end
+    is kept for resuming. A file that is refused is not stored and judged nowhere; only TX files are taken.
     """
     GetUpload: _grpc.UnaryUnaryMultiCallable[_terminal_gw_service_pb2.GetUploadRequest, _terminal_gw_pb2.Upload]
     """One upload, also while it is being received: tells where to resume. A participant sees its own only. Refusals: UPLOAD_UNKNOWN (NOT_FOUND)."""
@@ -64,7 +66,9 @@ class TerminalGatewayServiceStub:
     ReadUpload: _grpc.UnaryStreamMultiCallable[_terminal_gw_service_pb2.ReadUploadRequest, _terminal_gw_service_pb2.ReadUploadResponse]
     """The bytes of a stored upload, in parts. Refusals: UPLOAD_UNKNOWN (NOT_FOUND)."""
     DownloadBlacklist: _grpc.UnaryStreamMultiCallable[_terminal_gw_service_pb2.DownloadBlacklistRequest, _terminal_gw_service_pb2.DownloadBlacklistResponse]
-    """The blacklist for terminals: a delta from the version that the caller has, or the whole list."""
+    """The blacklist for terminals: a delta from the version that the caller has, or the whole list. No part comes when the caller
+    has the newest version.
+    """
     GetClock: _grpc.UnaryUnaryMultiCallable[_terminal_gw_service_pb2.GetClockRequest, _terminal_gw_service_pb2.GetClockResponse]
     """The centre's clock. A terminal takes the middle of its own send and receive times as the instant meant."""
     Prove: _grpc.UnaryUnaryMultiCallable[_terminal_gw_service_pb2.ProveRequest, _terminal_gw_service_pb2.ProveResponse]
@@ -94,9 +98,11 @@ class TerminalGatewayServiceAsyncStub(TerminalGatewayServiceStub):
     UploadBatch: _aio.StreamUnaryMultiCallable[_terminal_gw_service_pb2.UploadBatchRequest, _terminal_gw_pb2.Upload]  # type: ignore[assignment]
     """Sends one batch file: a start, then chunks in order. The answer comes after the whole file is stored durably and its digest fits.
     Broken off, it is resumed: GetUpload tells `received_bytes`, the next UploadBatch starts its chunks there. A file stored before is answered
-    with its first receipt, whatever its name. Refusals, first match wins: UPLOAD_ORDER (FAILED_PRECONDITION), CHUNK_CHECKSUM (DATA_LOSS), UPLOAD_TOO_LARGE
-    (RESOURCE_EXHAUSTED), UPLOAD_DIGEST (DATA_LOSS), UPLOAD_MALFORMED (INVALID_ARGUMENT), SIGNATURE_WRONG (PERMISSION_DENIED), UPLOAD_TRUNCATED
-    (DATA_LOSS: the stream ended early; what came is kept for resuming). A file that is refused is not stored and judged nowhere.
+    with its first receipt, whatever its name. The signature covers the digest and is checked before any byte is taken.
+    Refusals of the start, first match wins: UPLOAD_ORDER (FAILED_PRECONDITION: it is missing), UPLOAD_TOO_LARGE (RESOURCE_EXHAUSTED),
+    SIGNATURE_WRONG (PERMISSION_DENIED). Of a chunk: UPLOAD_ORDER (FAILED_PRECONDITION), CHUNK_CHECKSUM (DATA_LOSS). Of the end: UPLOAD_TRUNCATED (DATA_LOSS:
+    it came early), UPLOAD_DIGEST (DATA_LOSS), UPLOAD_MALFORMED (INVALID_ARGUMENT). What came in good order before a refused chunk or an early end
+    is kept for resuming. A file that is refused is not stored and judged nowhere; only TX files are taken.
     """
     GetUpload: _aio.UnaryUnaryMultiCallable[_terminal_gw_service_pb2.GetUploadRequest, _terminal_gw_pb2.Upload]  # type: ignore[assignment]
     """One upload, also while it is being received: tells where to resume. A participant sees its own only. Refusals: UPLOAD_UNKNOWN (NOT_FOUND)."""
@@ -105,7 +111,9 @@ class TerminalGatewayServiceAsyncStub(TerminalGatewayServiceStub):
     ReadUpload: _aio.UnaryStreamMultiCallable[_terminal_gw_service_pb2.ReadUploadRequest, _terminal_gw_service_pb2.ReadUploadResponse]  # type: ignore[assignment]
     """The bytes of a stored upload, in parts. Refusals: UPLOAD_UNKNOWN (NOT_FOUND)."""
     DownloadBlacklist: _aio.UnaryStreamMultiCallable[_terminal_gw_service_pb2.DownloadBlacklistRequest, _terminal_gw_service_pb2.DownloadBlacklistResponse]  # type: ignore[assignment]
-    """The blacklist for terminals: a delta from the version that the caller has, or the whole list."""
+    """The blacklist for terminals: a delta from the version that the caller has, or the whole list. No part comes when the caller
+    has the newest version.
+    """
     GetClock: _aio.UnaryUnaryMultiCallable[_terminal_gw_service_pb2.GetClockRequest, _terminal_gw_service_pb2.GetClockResponse]  # type: ignore[assignment]
     """The centre's clock. A terminal takes the middle of its own send and receive times as the instant meant."""
     Prove: _aio.UnaryUnaryMultiCallable[_terminal_gw_service_pb2.ProveRequest, _terminal_gw_service_pb2.ProveResponse]  # type: ignore[assignment]
@@ -168,9 +176,11 @@ class TerminalGatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_terminal_gw_pb2.Upload, _abc.Awaitable[_terminal_gw_pb2.Upload]]:
         """Sends one batch file: a start, then chunks in order. The answer comes after the whole file is stored durably and its digest fits.
         Broken off, it is resumed: GetUpload tells `received_bytes`, the next UploadBatch starts its chunks there. A file stored before is answered
-        with its first receipt, whatever its name. Refusals, first match wins: UPLOAD_ORDER (FAILED_PRECONDITION), CHUNK_CHECKSUM (DATA_LOSS), UPLOAD_TOO_LARGE
-        (RESOURCE_EXHAUSTED), UPLOAD_DIGEST (DATA_LOSS), UPLOAD_MALFORMED (INVALID_ARGUMENT), SIGNATURE_WRONG (PERMISSION_DENIED), UPLOAD_TRUNCATED
-        (DATA_LOSS: the stream ended early; what came is kept for resuming). A file that is refused is not stored and judged nowhere.
+        with its first receipt, whatever its name. The signature covers the digest and is checked before any byte is taken.
+        Refusals of the start, first match wins: UPLOAD_ORDER (FAILED_PRECONDITION: it is missing), UPLOAD_TOO_LARGE (RESOURCE_EXHAUSTED),
+        SIGNATURE_WRONG (PERMISSION_DENIED). Of a chunk: UPLOAD_ORDER (FAILED_PRECONDITION), CHUNK_CHECKSUM (DATA_LOSS). Of the end: UPLOAD_TRUNCATED (DATA_LOSS:
+        it came early), UPLOAD_DIGEST (DATA_LOSS), UPLOAD_MALFORMED (INVALID_ARGUMENT). What came in good order before a refused chunk or an early end
+        is kept for resuming. A file that is refused is not stored and judged nowhere; only TX files are taken.
         """
 
     @_abc_1.abstractmethod
@@ -203,7 +213,9 @@ class TerminalGatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _terminal_gw_service_pb2.DownloadBlacklistRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_terminal_gw_service_pb2.DownloadBlacklistResponse], _abc.AsyncIterator[_terminal_gw_service_pb2.DownloadBlacklistResponse]]:
-        """The blacklist for terminals: a delta from the version that the caller has, or the whole list."""
+        """The blacklist for terminals: a delta from the version that the caller has, or the whole list. No part comes when the caller
+        has the newest version.
+        """
 
     @_abc_1.abstractmethod
     def GetClock(

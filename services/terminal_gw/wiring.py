@@ -1,0 +1,125 @@
+"""Puts the gateway together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from citycard.blacklist.v1.blacklist_service_pb2_grpc import BlacklistServiceStub
+from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import add_TerminalGatewayServiceServicer_to_server
+
+from libs.runtime.client import Clients
+from libs.runtime.consumer import Consumer
+from libs.runtime.database import check_database, create_engine
+from libs.runtime.events import connect_nats
+from libs.runtime.logging import get_logger
+from libs.runtime.refusals import refusal_of
+from libs.runtime.relay import Relay
+from libs.runtime.server import ServiceParts
+from services.terminal_gw.adapters.blacklist_client import GrpcBlacklist
+from services.terminal_gw.adapters.events_in import handlers
+from services.terminal_gw.adapters.grpc_api import TerminalGatewayApi, UseCases
+from services.terminal_gw.adapters.signatures import CertificateSignatures
+from services.terminal_gw.adapters.unit_of_work import GatewayUnitOfWork
+from services.terminal_gw.application.batch_register_terminals import BatchRegisterTerminals
+from services.terminal_gw.application.download_blacklist import DownloadBlacklist
+from services.terminal_gw.application.follow_blacklist import FollowBlacklist
+from services.terminal_gw.application.get_terminal import GetTerminal, ListTerminals
+from services.terminal_gw.application.get_upload import GetUpload, ListUploads, ReadUpload
+from services.terminal_gw.application.housekeeping import RemoveAbandoned
+from services.terminal_gw.application.prove import Prove
+from services.terminal_gw.application.revoke_psam import RevokePsam
+from services.terminal_gw.application.sign_in import SignIn
+from services.terminal_gw.application.store_upload import StoreUpload
+from services.terminal_gw.application.upload_batch import UploadBatch, UploadLimits
+from services.terminal_gw.domain.clock import ClockThresholds
+from services.terminal_gw.settings import TerminalGatewaySettings
+
+log = get_logger("citycard.terminal_gw")
+
+
+async def build_parts(settings: TerminalGatewaySettings) -> ServiceParts:
+    """Connect to what the settings name and hand the parts to the chassis."""
+    clock = settings.clock()
+    engine = create_engine(settings)
+    nats = await connect_nats(settings)
+    clients = Clients(settings)
+    blacklist = GrpcBlacklist(clients.stub(BlacklistServiceStub))
+
+    def unit_of_work() -> GatewayUnitOfWork:
+        return GatewayUnitOfWork(engine, clock)
+
+    thresholds = ClockThresholds(
+        timedelta(milliseconds=settings.clock_set_above_ms), timedelta(milliseconds=settings.clock_alarm_above_ms)
+    )
+    store = StoreUpload(unit_of_work, clock, settings.upload_finishing_max)
+    use_cases = UseCases(
+        register=BatchRegisterTerminals(unit_of_work, clock),
+        get_terminal=GetTerminal(unit_of_work),
+        list_terminals=ListTerminals(unit_of_work),
+        revoke_psam=RevokePsam(unit_of_work, clock),
+        sign_in=SignIn(unit_of_work, clock, thresholds),
+        upload_batch=UploadBatch(store, CertificateSignatures(), _limits(settings)),
+        get_upload=GetUpload(unit_of_work),
+        list_uploads=ListUploads(unit_of_work),
+        read_upload=ReadUpload(unit_of_work),
+        download_blacklist=DownloadBlacklist(blacklist),
+        prove=Prove(unit_of_work),
+    )
+    api = TerminalGatewayApi(use_cases, clock, settings.upload_bytes_max, settings.chunk_bytes_max)
+    follow = FollowBlacklist(unit_of_work, blacklist)
+    abandoned = RemoveAbandoned(unit_of_work, clock, timedelta(seconds=settings.upload_abandoned_after_s))
+    relay = Relay(engine, nats, "terminal_gw", replicas=settings.nats_stream_replicas)
+    events = Consumer(
+        nats, unit_of_work, "terminal_gw", "events", handlers(follow), replicas=settings.nats_stream_replicas
+    )
+
+    async def ready() -> None:
+        await check_database(engine)
+
+    async def close() -> None:
+        await clients.close()
+        await nats.close()
+        await engine.dispose()
+
+    return ServiceParts(
+        name="terminal_gw",
+        register=lambda server: add_TerminalGatewayServiceServicer_to_server(api, server),
+        service_names=("citycard.terminal_gw.v1.TerminalGatewayService",),
+        background=[
+            ("relay", relay.run),
+            ("events", events.run),
+            ("blacklist", lambda: _every(settings.blacklist_poll_s, follow.ask)),
+            ("housekeeping", lambda: _every(settings.housekeeping_s, abandoned)),
+        ],
+        ready=ready,
+        close=close,
+    )
+
+
+def _limits(settings: TerminalGatewaySettings) -> UploadLimits:
+    return UploadLimits(
+        file_bytes_max=settings.upload_bytes_max,
+        chunk_bytes_max=settings.chunk_bytes_max,
+        streams_max=settings.upload_streams_max,
+        group_bytes=settings.upload_group_bytes,
+        buffer_bytes_max=settings.upload_buffer_bytes_max,
+        flush_s=settings.upload_flush_s,
+        idle_timeout_s=settings.upload_idle_timeout_s,
+    )
+
+
+async def _every(pause_s: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Repeat until cancelled; a dependency that is away is waited out and makes nobody unready."""
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            log.warning("background.waiting", error=str(refusal))
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # The database's driver may take a cancellation that reaches it for its own and finish the statement.
+            raise asyncio.CancelledError
+        await asyncio.sleep(pause_s)
