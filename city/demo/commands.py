@@ -63,8 +63,8 @@ def demo(
 
 def prove(
     root: Annotated[
-        Path, typer.Option("--root", envvar="CITYCARD_ROOT", help="Folder of a running city.")
-    ] = _DEMO_ROOT,
+        Path, typer.Option("--root", envvar="CITYCARD_ROOT", help="Folder of a running city; a demo's is var/demo.")
+    ] = DEFAULT_ROOT,
     service: Annotated[
         str | None, typer.Option("--service", help=f"Only this one, without the others: {', '.join(SERVICES)}.")
     ] = None,

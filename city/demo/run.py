@@ -265,19 +265,23 @@ def _tell_where(platform: DemoPlatform, root: Path, settlement: Settlement, scre
     operator, _ = settlement.statements[0]
     certificate = platform.tls(f"participant/{operator.slug}")
     name = f"{operator.participant}/statements/{settlement.settlement_date:%Y%m%d}"
-
-    def shown(path: Path) -> str:
-        return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
     screen.console.print(
-        f".venv/bin/buf curl --protocol grpc --cacert {shown(certificate.ca)} --cert {shown(certificate.cert)} "
-        f'--key {shown(certificate.key)} -d \'{{"name": "{name}"}}\' '
+        f".venv/bin/buf curl --protocol grpc --cacert {_shown(certificate.ca)} --cert {_shown(certificate.cert)} "
+        f'--key {_shown(certificate.key)} -d \'{{"name": "{name}"}}\' '
         f"https://{platform.address('clearing')}/citycard.clearing.v1.ClearingService/GetStatement",
         soft_wrap=True,
         markup=False,
         highlight=False,
     )
-    screen.note(f"citycard prove --root {root} proves it again; citycard down --root {root} stops it")
+    shown = _shown(root)
+    screen.note(
+        f".venv/bin/citycard prove --root {shown} proves it again; .venv/bin/citycard down --root {shown} stops it"
+    )
+
+
+def _shown(path: Path) -> str:
+    """A path as somebody types it who stands here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def failure_text(error: BaseException) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from libs.purse import status
+from libs.purse import status, tlv
 from libs.purse.apdu import build
+from libs.purse.card.profiles import PPSE_NAME, PSE_NAMES
 from libs.purse.fields import INSTITUTION_FILL
 from libs.purse.scheme import CardIdentity, CardNumberMalformed, Scheme
 from libs.purse.transceiver import Transceiver, demand, exchange, refused
@@ -19,6 +20,9 @@ _PUBLIC_SIZE = 30
 _READ_PUBLIC = bytes.fromhex("00B095001E")
 # Role 01 issuer, region 01: a CJ card names its city only (card-files.md, section 4 [convention]).
 CJ_ISSUER_PREFIX = b"\x01\x01"
+_TAG_ADF, _TAG_DDF, _TAG_LABEL, _TAG_ENTRY, _TAG_SFI = 0x4F, 0x9D, 0x50, 0x61, 0x88
+# A card that answers every record number would keep us here for ever.
+_DIRECTORY_RECORDS_MAX = 32
 _BLOCKED = frozenset({status.NOT_SUPPORTED, status.INVALIDATED, status.BLOCKED_FOR_EVER})
 
 
@@ -100,3 +104,80 @@ def detect(card: Transceiver, cj_issuer_prefix: bytes = CJ_ISSUER_PREFIX) -> tup
     """Every application of the card that this project knows, T-Union first; the last one found stays selected."""
     views = (select(card, aid, cj_issuer_prefix) for aid in AIDS)
     return tuple(view for view in views if view is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An application that the card has, known to this project or not.
+
+    Attributes:
+        name: AID or DF name.
+        path: Names of the directories that list it, outermost first; empty for one that no directory lists.
+        label: From its directory entry; empty when there is none.
+    """
+
+    name: bytes
+    path: tuple[bytes, ...] = ()
+    label: bytes = b""
+
+
+def discover(card: Transceiver) -> tuple[Found, ...]:
+    """Every application of the card: those that its directories list, DDFs followed, and known ones that none lists.
+
+    Raises:
+        CardGone: The card left.
+    """
+    found: dict[bytes, Found] = {}
+    waiting: list[tuple[bytes, ...]] = [(name,) for name in PSE_NAMES]
+    seen: set[bytes] = set()
+    while waiting:
+        path = waiting.pop(0)
+        if path[-1] in seen:
+            continue
+        seen.add(path[-1])
+        for tag, name, label in _directory_entries(card, path[-1]):
+            if tag == _TAG_DDF:
+                waiting.append((*path, name))
+            else:
+                found.setdefault(name, Found(name, path, label))
+    for tag, name, label in _ppse_entries(card):
+        if tag == _TAG_ADF:
+            found.setdefault(name, Found(name, (PPSE_NAME,), label))
+    for aid in AIDS:
+        if aid not in found:
+            _, word = exchange(card, build(b"\x00\xa4\x04\x00", aid, 0))
+            if word == status.OK or word in _BLOCKED:
+                found[aid] = Found(aid)
+    return tuple(found.values())
+
+
+def _directory_entries(card: Transceiver, name: bytes) -> list[tuple[int, bytes, bytes]]:
+    """Tag (4F or 9D), name and label of each record of a directory's DIR file; none when it cannot be selected."""
+    fci, word = exchange(card, build(b"\x00\xa4\x04\x00", name, 0))
+    if word != status.OK:
+        return []
+    sfi = next((value[0] for tag, value in tlv.walk(fci) if tag == _TAG_SFI and value), 1)
+    entries = []
+    for number in range(1, _DIRECTORY_RECORDS_MAX + 1):
+        record, word = exchange(card, bytes((0x00, 0xB2, number, sfi << 3 | 4, 0x00)))
+        if word != status.OK:
+            break
+        entries += _entries(record)
+    return entries
+
+
+def _ppse_entries(card: Transceiver) -> list[tuple[int, bytes, bytes]]:
+    fci, word = exchange(card, build(b"\x00\xa4\x04\x00", PPSE_NAME, 0))
+    return _entries(fci) if word == status.OK else []
+
+
+def _entries(template: bytes) -> list[tuple[int, bytes, bytes]]:
+    """The directory entries (tag 61) anywhere in a template."""
+    entries = []
+    for tag, value in tlv.walk(template):
+        if tag == _TAG_ENTRY:
+            parts = dict(tlv.items(value))
+            kind = next((each for each in (_TAG_ADF, _TAG_DDF) if parts.get(each)), None)
+            if kind is not None:
+                entries.append((kind, parts[kind], parts.get(_TAG_LABEL, b"")))
+    return entries

@@ -28,7 +28,7 @@ from libs.records.batch import FileType, ResultExtension, decode_batch
 from libs.records.codes import Kind, ResultCode
 from libs.runtime.refusals import error_info
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240), pytest.mark.slow]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400), pytest.mark.slow]
 
 _BIN = Path(sys.executable).parent
 _SERVICE_MEMORY_MAX = 300 * 2**20

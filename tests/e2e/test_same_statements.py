@@ -50,7 +50,7 @@ from libs.records.otr import Flag
 from libs.runtime.refusals import error_info
 from tests.e2e.conftest import DATA_BESIDE, real_data
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 
 _CHUNK = 4 * 1024
 
@@ -98,7 +98,7 @@ async def _straight(day: PlayedDay, root: Path) -> Ended:
         )
         settlement = await close_windows(callers, operators, plan.settlement_date)
         proof = await prove_platform(platform)
-        records = [record async for operator in operators for record in _records(callers, operator)]
+        records = [record for operator in operators async for record in _records(callers, operator)]
         uploads = [await _read(callers, receipt.name) for receipt in sent.receipts]
     return Ended(settlement, proof, records, uploads)
 
@@ -132,6 +132,7 @@ class Rough:
     refusals: dict[str, str]
     repeated: terminal_gw_pb2.Upload
     renamed: terminal_gw_pb2.Upload
+    judged_at_kill: int
     stored_count: int
     file_count: int
 
@@ -230,6 +231,7 @@ async def _rough(day: PlayedDay, root: Path) -> Rough:
         for operator, content, name in files[:half]:
             receipts.append(await depots[operator].uploader.send(content, name))
         # Half of the day is there and clearing is at work upon it.
+        judged_at_kill = await _some_judged(callers)
         await platform.kill("clearing")
         for operator, content, name in files[half : half + 3]:
             receipts.append(await depots[operator].uploader.send(content, name))
@@ -250,9 +252,23 @@ async def _rough(day: PlayedDay, root: Path) -> Rough:
             refusals,
             repeated,
             renamed,
+            judged_at_kill=judged_at_kill,
             stored_count=len({receipt.name for receipt in receipts}),
             file_count=len(await list_files(callers)),
         )
+
+
+async def _some_judged(callers: Callers) -> int:
+    """How many files are judged, as soon as there is one."""
+    found = 0
+
+    async def one() -> bool:
+        nonlocal found
+        found = sum(file.state == clearing_pb2.FILE_STATE_JUDGED for file in await list_files(callers))
+        return found > 0
+
+    await registration.wait_until(one, "the first verdicts", poll_s=0.02)
+    return found
 
 
 class TestRoughDay:
@@ -266,6 +282,9 @@ class TestRoughDay:
             assert found.records_digest == expected.records_digest, operator.slug
             assert found.chain_hash == expected.chain_hash, operator.slug
             assert found == expected, operator.slug
+
+    def test_clearing_was_killed_in_the_middle_of_the_day(self, rough: Rough) -> None:
+        assert 1 <= rough.judged_at_kill < rough.stored_count
 
     def test_damaged_files_are_refused_each_for_its_own_reason(self, rough: Rough) -> None:
         assert rough.refusals == {
@@ -289,15 +308,16 @@ class TestRoughDay:
         assert [line for line in (*straight.proof.lines, *rough.proof.lines) if line.broken] == []
 
 
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    path = real_data()
+    assert path is not None, "only tests that are skipped without real records ask for this"
+    totals: dict[str, Any] = json.loads(path.with_name("expected_totals.json").read_text(encoding="utf-8"))
+    return totals
+
+
 @pytest.mark.skipif(real_data() is None, reason=f"no real records: {DATA_BESIDE} is absent, CITYCARD_DATA is not set")
 class TestRealRecords:
-    @pytest.fixture(scope="class")
-    def expected(self) -> dict[str, Any]:
-        path = real_data()
-        assert path is not None
-        totals: dict[str, Any] = json.loads(path.with_name("expected_totals.json").read_text(encoding="utf-8"))
-        return totals
-
     def test_the_city_s_totals_are_those_of_the_oracle(self, straight: Ended, expected: dict[str, Any]) -> None:
         settlement = straight.settlement
         found = {

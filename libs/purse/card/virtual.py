@@ -176,7 +176,7 @@ class VirtualCard:
         if len(command.data) not in (0, 2):
             return status.WRONG_LENGTH
         fid = int.from_bytes(command.data, "big")
-        if fid in (0, directory.FID_MASTER):
+        if not command.data or fid == directory.FID_MASTER:
             return self._enter_master(directory.PSE_NAMES[0])
         for application in self.applications:
             if application.profile.fid == fid:
