@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +61,8 @@ class _Unit:
     started_at: float = 0.0
     falls: int = 0
     next_start_at: float = 0.0
+    # A caller of `start` and the watcher may both find the service down: only one of them launches it.
+    launching: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Platform:
@@ -229,9 +231,10 @@ class Platform:
         """
         unit = self._units[known_service(service)]
         unit.wanted = True
-        if unit.process is None or unit.process.poll() is not None:
-            await self._launch(unit)
-        await self._wait_ready(unit)
+        async with unit.launching:
+            if unit.process is None or unit.process.poll() is not None:
+                await self._launch(unit)
+            await self._wait_ready(unit)
 
     async def stop(self, service: str) -> None:
         """Ask one service to drain and end; it stays down until `start`."""

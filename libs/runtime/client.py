@@ -19,8 +19,9 @@ T = TypeVar("T")
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 _RETRY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.1s",
+    # Together some three seconds, the time that a service takes to come back.
+    "maxAttempts": 5,
+    "initialBackoff": "0.2s",
     "maxBackoff": "2s",
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
@@ -81,7 +82,7 @@ def _options(services: Iterable[ServiceDescriptor], message_bytes_max: int) -> l
         # One pool of connections per channel: two identities in one process must never share a connection.
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
     ]
 
 

@@ -99,8 +99,8 @@ class UnitOfWork:
     async def __aenter__(self) -> Self:
         self.connection = await self._engine.connect()
         try:
-            # Begun here, not at the first statement: a transaction that speaks through the driver only would be unknown to
-            # SQLAlchemy, and its commit would do nothing.
+            # Begun here, not at the first statement: a transaction that speaks through the driver only would be
+            # unknown to SQLAlchemy, and its commit would do nothing.
             await self.connection.begin()
             self.requests = RequestClaims(self.connection)
             self.outbox = Outbox(self.connection, self._clock)

@@ -11,6 +11,7 @@ import pytest
 
 from city.environment import PlatformState
 from city.names import SERVICES
+from city.servers import LocalServers
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
 
@@ -44,6 +45,7 @@ def test_a_kept_demo_is_proven_answers_its_own_line_and_is_taken_down(new_root: 
     assert down.returncode == 0, down.stderr
     assert not any(state.service(service) for service in SERVICES)
     assert run(_BIN / "citycard", "prove", "--root", root).returncode == 2
+    LocalServers(root).destroy()
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:

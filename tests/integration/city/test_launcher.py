@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -114,6 +115,31 @@ async def test_one_that_falls_is_started_again_on_its_address(platform: Platform
     assert platform.all_ready()
     assert await check(platform.channel("card")) == health_pb2.HealthCheckResponse.SERVING
     assert ("account", "stopped") not in told.lines
+
+
+async def test_a_restart_launches_the_service_once_whoever_else_finds_it_down(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[str] = []
+    spawn = launcher.spawn
+
+    def counted(command: Sequence[str], *rest: Any) -> "subprocess.Popen[bytes]":
+        launched.append(str(command))
+        return spawn(command, *rest)
+
+    monkeypatch.setattr(launcher, "spawn", counted)
+    environment = Platform.environment
+
+    def slow(self: Platform, service: str) -> dict[str, str]:
+        # Long enough for the watcher to look several times.
+        time.sleep(0.6)
+        return environment(self, service)
+
+    monkeypatch.setattr(Platform, "environment", slow)
+    await platform.stop("card")
+    await platform.start("card")
+    await asyncio.sleep(0.3)
+    assert len(launched) == 1
 
 
 async def test_one_that_a_test_kills_stays_down_until_it_is_started(platform: Platform, told: Told) -> None:

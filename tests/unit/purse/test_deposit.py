@@ -89,8 +89,8 @@ def test_an_unload_gives_the_money_back_and_proves_it(city: Any, card: VirtualCa
     assert balances(card) == (600, 0)
     assert send(card, "00B201C417")[:28] == "0002" + "000000" + "00000190" + "03" + "99010000"
     assert send(card, "805A000302000208") == (mac2 + mac3).hex().upper() + "9000"
+    forged = bytes((mac3[0] ^ 1,)) + mac3[1:]
     with pytest.raises(host_deposit.Mac3Wrong):
-        forged = bytes((mac3[0] ^ 1,)) + mac3[1:]
         host_deposit.check_unload_mac3(city.store, city.identity(), answer, terms, city.at, forged)
 
 

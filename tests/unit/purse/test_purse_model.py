@@ -23,7 +23,8 @@ IDENTITY = CardIdentity(Scheme.CJ, ISSUER, bytes.fromhex("00009901000000012345")
 STORE = demo_keystore("model", [(Scheme.CJ, ISSUER)])
 KEYS = card_keys(STORE, IDENTITY)
 MAX_FEN = 5000
-CUTS = st.sampled_from(["none", "before", "after"])
+# No cut; before the card saw the command; after it obeyed; or power lost at its n-th elementary write.
+CUTS = st.one_of(st.sampled_from(["none", "before", "after"]), st.integers(0, 12))
 
 
 class PurseMachine(RuleBasedStateMachine):
@@ -47,12 +48,18 @@ class PurseMachine(RuleBasedStateMachine):
         assert view is not None
         return view
 
-    def _cut(self, ins: int, when: str) -> Any:
-        """A transceiver that loses the card at one instruction: before the card saw it, or after it obeyed."""
+    def _cut(self, ins: int, when: str | int) -> Any:
+        """A transceiver that loses the card at one instruction: before it, after it, or in the middle of its writes."""
 
         def transmit(command: bytes) -> bytes:
             if command[1] != ins or when == "none":
                 return self.card.transmit(command)
+            if isinstance(when, int):
+                self.card.tear(when)
+                try:
+                    return self.card.transmit(command)
+                finally:
+                    self.card.reset()
             if when == "after":
                 self.card.transmit(command)
             self.card.reset()
@@ -70,7 +77,7 @@ class PurseMachine(RuleBasedStateMachine):
             self.purchases += 1
 
     @rule(amount=st.integers(1, MAX_FEN), cut=CUTS)
-    def load(self, amount: int, cut: str) -> None:
+    def load(self, amount: int, cut: str | int) -> None:
         terms = host.LoadTerms(amount, TERMINAL)
         transmit = self._cut(0x52, cut)
         answer = host.AnswerA.parse(outlet.initialise_load(transmit, amount, terminal=TERMINAL))
@@ -83,13 +90,16 @@ class PurseMachine(RuleBasedStateMachine):
         except CardGone:
             self.view = self._select()
             proof = outlet.load_proof(self.card, answer.online_counter)
-        assert (proof is None) == (cut == "before")
+        if isinstance(cut, int):
+            self.view = self._select()
+        else:
+            assert (proof is None) == (cut == "before")
         if proof is not None:
             host.check_load_tac(STORE, IDENTITY, answer, terms, AT, proof)
             self._book(2, amount)
 
     @rule(amount=st.integers(0, MAX_FEN), cut=CUTS, with_trip=st.booleans())
-    def buy(self, amount: int, cut: str, with_trip: bool) -> None:
+    def buy(self, amount: int, cut: str | int, with_trip: bool) -> None:
         trip = (len(self.trips) + 1).to_bytes(48, "big")
         journal: list[terminal.Purchase] = []
         tti = 9 if with_trip else 6
@@ -109,12 +119,15 @@ class PurseMachine(RuleBasedStateMachine):
             return
         except terminal.Torn as torn:
             finding, done = terminal.recover(self.card, self.sam, torn.purchase, journal.append)
-            expected = terminal.Finding.NOT_DONE if cut == "before" else terminal.Finding.DONE
-            assert finding is expected
+            assert finding in (terminal.Finding.NOT_DONE, terminal.Finding.DONE), "a torn debit is decided, always"
+            assert done.grey == (finding is terminal.Finding.NOT_DONE)
+            if not isinstance(cut, int):
+                assert done.grey == (cut == "before")
+        if isinstance(cut, int):
+            self.view = self._select()
         assert amount <= self.balance
         self.sequences.append(done.sequence)
-        if cut == "before":
-            assert done.grey
+        if done.grey:
             return
         assert done.sam_agreed
         assert [entry.grey for entry in journal] == [True, False]
