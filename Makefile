@@ -7,7 +7,7 @@ ARGS   ?=
 ONLY   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench protos lock clean
+.PHONY: help install demo test check bench protos lock pcsc-up clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -29,7 +29,12 @@ install: $(VENV)/.dev ## Install everything for development into .venv
 demo: $(VENV)/.run ## Run the city: a card's life and one day (DATA=transactions.csv.gz for real records, ARGS=--keep to stay up)
 	@$(BIN)/citycard demo $(if $(DATA),--data $(DATA)) $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests (ARGS= for pytest)
+# Debian's pcscd with a virtual reader, and SoftHSM2; what cannot be installed is said, and its tests are skipped.
+$(VENV)/.devices: requirements-pcsc.lock $(VENV)/.dev
+	@$(BIN)/python -m tools.devices install
+	@touch $@
+
+test: $(VENV)/.devices ## Run all tests (ARGS= for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import rules, proto lint and breaking, stubs current
@@ -37,6 +42,9 @@ check: $(VENV)/.dev ## Format, lint, types, import rules, proto lint and breakin
 
 bench: $(VENV)/.dev ## Measure beside bare baselines; writes bench/results.json (ONLY=name for one)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+pcsc-up: $(VENV)/.dev ## Start pcscd with a virtual reader and lay a virtual card on it (ARGS= for `citycard card virtual`)
+	@$(BIN)/python -m tools.devices up $(ARGS)
 
 protos: $(VENV)/.dev ## Generate stubs/ from protos/
 	@$(BIN)/python -m tools.protos

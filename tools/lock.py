@@ -6,7 +6,9 @@ from pathlib import Path
 
 LOCKS = {
     "requirements.lock": ["city"],
-    "requirements-dev.lock": ["city", "dev"],
+    "requirements-dev.lock": ["city", "dev", "hsm"],
+    # Built from source against libpcsclite: a lock of its own, so that who has no card reader needs no compiler.
+    "requirements-pcsc.lock": ["pcsc"],
 }
 COMMON = [
     "--quiet",

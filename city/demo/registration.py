@@ -14,6 +14,7 @@ from citycard.card.v1 import card_pb2, card_service_pb2
 from citycard.card.v1.card_service_pb2_grpc import CardServiceStub
 from citycard.clearing.v1 import clearing_pb2, clearing_service_pb2
 from citycard.clearing.v1.clearing_service_pb2_grpc import ClearingServiceStub
+from citycard.common.v1.types_pb2 import Date
 from citycard.terminal_gw.v1 import terminal_gw_service_pb2 as gateway_pb2
 from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGatewayServiceStub
 
@@ -147,7 +148,7 @@ async def register_terminals(callers: Callers, plan: DayPlan, progress: Progress
 async def issue_cards(callers: Callers, plan: DayPlan, progress: Progress = lambda done: None) -> int:
     """Takes the cards of a day into stock and issues them with the balance on their chips; returns how many."""
     cards = callers.stub(CardServiceStub, "card")
-    columns = plan.cards
+    columns, begun = plan.cards, plan.valid_from
     done = 0
     for main_type in np.unique(columns.main_types).tolist():
         product = f"products/{_PRODUCTS[main_type][0]}"
@@ -162,6 +163,8 @@ async def issue_cards(callers: Callers, plan: DayPlan, progress: Progress = lamb
                     outlet=BUREAU,
                     cards=names,
                     opening_balances_fen=columns.opening_fen[part].tolist(),
+                    # The riders have had their cards for a while when the day begins.
+                    start_date=Date(year=begun.year, month=begun.month, day=begun.day),
                 )
             )
             done += len(part)

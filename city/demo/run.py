@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from datetime import time as time_of_day
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from city.simulation.plan import DayPlan
 from city.simulation.play import PlayedDay, play
 from city.simulation.recorded import read_day
 from city.simulation.synthetic import make_day
-from libs.clock import CITY_TZ, FixedClock
+from libs.clock import FixedClock
 
 # Says that a folder is a demo's, and may be emptied by the next demo.
 _MARK = "this-is-a-demo"
@@ -91,7 +89,6 @@ async def run(options: Options, screen: Screen) -> Outcome:
     platform = DemoPlatform(
         options.root,
         clock=plan.collected_at,
-        sale=sale_of(plan),
         narrate=lambda service, what: None,
     )
     with _player() as (executor, counter):
@@ -117,11 +114,6 @@ async def run(options: Options, screen: Screen) -> Outcome:
     return outcome
 
 
-def sale_of(plan: DayPlan) -> datetime:
-    """When the cards of a day are sold: the first moment of their first day."""
-    return datetime.combine(plan.valid_from, time_of_day(0, 0, 1), CITY_TZ)
-
-
 async def _found_city(
     plan: DayPlan, platform: DemoPlatform, callers: Callers, bars: Bars, opened: "asyncio.Future[None]", counter: Any
 ) -> None:
@@ -141,7 +133,6 @@ async def _found_city(
             known=lambda done: bars.show("清算已知卡 known to clearing", done, len(plan.cards)),
         ),
     )
-    await platform.end_sale()
 
 
 async def _settle_day(

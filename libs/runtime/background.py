@@ -10,6 +10,8 @@ from libs.runtime.logging import get_logger
 
 log = get_logger("citycard.background")
 
+_CANCEL_AGAIN_S = 1.0
+
 Loop = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
 
 
@@ -48,9 +50,12 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Cancel every loop and wait until each has cleaned up."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        running = set(self._tasks)
+        while running:
+            for task in running:
+                task.cancel()
+            # A library may swallow a cancellation in the middle of a call: whoever is still at work is asked again.
+            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
         self._tasks = []
 
     async def _keep(self, name: str, make: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 _RETRY = {
-    # Together some three seconds, the time that a service takes to come back.
-    "maxAttempts": 5,
-    "initialBackoff": "0.2s",
+    # Together below a second: who serves a caller must not wait longer for a peer than the caller does.
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
     "maxBackoff": "2s",
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],

@@ -19,7 +19,7 @@ from citycard.clearing.v1.clearing_service_pb2_grpc import ClearingServiceStub
 from city.demo import registration, story
 from city.demo.collection import Sent, Watchers, deliver, list_files, open_collector
 from city.demo.platform import Callers, DemoPlatform
-from city.demo.run import prove_platform, sale_of
+from city.demo.run import prove_platform
 from city.demo.settlement import Settlement, close_windows
 from city.simulation.operators import OPERATORS, Operator
 from city.simulation.play import PlayedDay
@@ -51,11 +51,10 @@ class City:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def city(new_root: Callable[[str], Path], small_day: PlayedDay) -> AsyncIterator[City]:
     plan = small_day.plan
-    platform = DemoPlatform(new_root("day"), clock=plan.collected_at, sale=sale_of(plan))
+    platform = DemoPlatform(new_root("day"), clock=plan.collected_at)
     told: list[str] = []
     async with platform, Callers(platform) as callers:
         await registration.register_day(callers, plan)
-        await platform.end_sale()
         lived = await story.live(platform, callers, lambda zh, en: told.extend((zh, en)))
         operators = [OPERATORS[place] for place in plan.operators]
         clock = FixedClock(plan.collected_at)

@@ -35,7 +35,7 @@ from city.demo.collection import (
     wait_until_judged,
 )
 from city.demo.platform import Callers, DemoPlatform
-from city.demo.run import prove_platform, sale_of
+from city.demo.run import prove_platform
 from city.demo.settlement import Settlement, close_windows
 from city.prove import Proof
 from city.simulation.operators import OPERATORS, Operator
@@ -85,7 +85,7 @@ def rough(day: PlayedDay, new_root: Callable[[str], Path]) -> "Rough":
 
 async def _straight(day: PlayedDay, root: Path) -> Ended:
     plan = day.plan
-    platform = DemoPlatform(root, clock=plan.collected_at, sale=sale_of(plan))
+    platform = DemoPlatform(root, clock=plan.collected_at)
     async with platform, Callers(platform) as callers:
         await registration.register_day(callers, plan)
         operators = [OPERATORS[place] for place in plan.operators]
@@ -192,7 +192,7 @@ def _chunks(content: bytes, *, crc_of: bytes | None = None) -> list[gateway_pb2.
 
 async def _rough(day: PlayedDay, root: Path) -> Rough:
     plan = day.plan
-    platform = DemoPlatform(root, clock=plan.collected_at, sale=sale_of(plan))
+    platform = DemoPlatform(root, clock=plan.collected_at)
     async with platform, Callers(platform) as callers:
         await registration.register_day(callers, plan)
         operators = [OPERATORS[place] for place in plan.operators]

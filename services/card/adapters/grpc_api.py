@@ -131,7 +131,11 @@ class CardApi(CardServiceServicer):
         """Many cards at once."""
         numbers = [bare(name) for name in request.cards]
         issued = await self._use.batch_issue_cards(
-            numbers, request.opening_balances_fen, bare(request.outlet), request_key(request, context)
+            numbers,
+            request.opening_balances_fen,
+            bare(request.outlet),
+            request_key(request, context),
+            translate.date_from_pb(request.start_date, "start_date") if request.HasField("start_date") else None,
         )
         return pb.BatchIssueCardsResponse(
             issued_count=issued.issued_count, opening_balance_total_fen=issued.opening_balance_total_fen

@@ -43,7 +43,7 @@ _ISSUE = text(
     """
     WITH issued AS (
         UPDATE card SET
-            state = :state, state_time = :at, issue_time = :at, start_date = :today, expiry_date = :expiry,
+            state = :state, state_time = :at, issue_time = :at, start_date = :start, expiry_date = :expiry,
             product_version = :version, deposit_fen = :deposit_fen, price_fen = :price_fen,
             opening_fen = given.opening_fen
         FROM unnest(CAST(:numbers AS text[]), CAST(:openings AS bigint[])) AS given (number, opening_fen)
@@ -141,7 +141,7 @@ class SqlCards:
             for number, generation, state, outlet, product, issuer_id, key_version, algorithm_id in rows
         }
 
-    async def issue(self, group: IssueGroup, *, at: datetime, today: date) -> None:
+    async def issue(self, group: IssueGroup, *, at: datetime, start: date) -> None:
         """Issue the locked cards of a group."""
         product = group.product
         parameters = {
@@ -150,8 +150,8 @@ class SqlCards:
             "state": CardState.ACTIVE.value,
             "verb": Verb.ISSUE.value,
             "at": at,
-            "today": today,
-            "expiry": product.expiry(today),
+            "start": start,
+            "expiry": product.expiry(start),
             "version": product.version,
             "deposit_fen": product.deposit_fen,
             "price_fen": product.price_fen,

@@ -1,11 +1,11 @@
 """Words of the contract and of the domain, back and forth. Forms of names are checked by the schema before."""
 
 import re
-from datetime import UTC
+from datetime import UTC, date
 
 from citycard.card.v1 import card_pb2 as pb
 from citycard.card.v1 import card_service_pb2 as service_pb
-from citycard.common.v1.types_pb2 import ProofLine
+from citycard.common.v1.types_pb2 import Date, ProofLine
 
 from libs.errors import RequestMalformed
 from libs.purse.fields import stamp_bytes
@@ -34,6 +34,18 @@ def bare_filter(name: str, collection: str) -> str | None:
     if name and not name.startswith(f"{collection}/"):
         raise RequestMalformed(field=collection.removesuffix("s"), description=f"must be {collection}/…")
     return bare(name) or None
+
+
+def date_from_pb(value: Date, field: str) -> date:
+    """A day of the calendar.
+
+    Raises:
+        RequestMalformed: There is no such day.
+    """
+    try:
+        return date(value.year, value.month, value.day)
+    except ValueError:
+        raise RequestMalformed(field=field, description="must be a day of the calendar") from None
 
 
 def card_state_filter(state: int) -> CardState | None:

@@ -160,8 +160,8 @@ class Cards(Protocol):
         """What is known of these cards, locked; unknown numbers are absent."""
         ...
 
-    async def issue(self, group: IssueGroup, *, at: datetime, today: date) -> None:
-        """Make the locked cards of a group ACTIVE in one statement, with their moves."""
+    async def issue(self, group: IssueGroup, *, at: datetime, start: date) -> None:
+        """Make the locked cards of a group ACTIVE in one statement, with their moves; valid from `start`."""
         ...
 
 

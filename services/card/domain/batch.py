@@ -47,7 +47,7 @@ class IssueGroup:
     generations: tuple[int, ...]
     openings_fen: tuple[int, ...]
 
-    def events(self, *, outlet: str, at: datetime, today: date) -> Iterator[CardsIssued]:
+    def events(self, *, outlet: str, at: datetime, start: date) -> Iterator[CardsIssued]:
         """The facts, at most `CARDS_PER_EVENT_MAX` cards in each."""
         for first in range(0, len(self.numbers), CARDS_PER_EVENT_MAX):
             rows = slice(first, first + CARDS_PER_EVENT_MAX)
@@ -63,8 +63,8 @@ class IssueGroup:
                 product=self.product.name,
                 outlet=outlet,
                 price_fen=self.product.price_fen,
-                start_date=today,
-                expiry_date=self.product.expiry(today),
+                start_date=start,
+                expiry_date=self.product.expiry(start),
                 issue_time=at,
             )
 

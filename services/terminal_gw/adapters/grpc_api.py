@@ -118,7 +118,7 @@ class TerminalGatewayApi(TerminalGatewayServiceServicer):
                 request.psam_number,
                 moment(request.clock_time),
                 request.blacklist_version,
-                request.program_version,
+                _printable(request.program_version),
             ),
         )
         response = service_pb.SignInResponse(
@@ -213,7 +213,7 @@ async def _messages(
                 sender=sender.uri,
                 certificate=certificate,
                 signature=said.signature,
-                file_name=said.file_name,
+                file_name=_printable(said.file_name),
                 carrier=Carrier(said.carrier),
             )
         else:
@@ -226,6 +226,11 @@ def _participant(name: str) -> str:
 
 def _terminal(name: str) -> str:
     return name.removeprefix("terminals/")
+
+
+def _printable(said: str) -> str:
+    """What a caller calls something, without the characters that a database or a log would choke on."""
+    return "".join(character for character in said if character.isprintable())
 
 
 def _only(identity: Identity) -> str | None:

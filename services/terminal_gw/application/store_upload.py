@@ -1,18 +1,41 @@
 """The transactions of an upload: keep a group of bytes, store the whole, refuse it."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from libs.clock import Clock
 from libs.errors import DomainError
 from libs.runtime.logging import get_logger
+from libs.runtime.refusals import dependency_of
 from services.terminal_gw.application.inspect_file import inspect_file
 from services.terminal_gw.application.ports import UnitOfWork
 from services.terminal_gw.domain.errors import UploadDigest, UploadMalformed, UploadTruncated
 from services.terminal_gw.domain.upload import HeaderFacts, Start, Upload, UploadKey, UploadState
 
 log = get_logger("citycard.terminal_gw.uploads")
+
+_TOGETHER_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A file that is known to be right and waits to be stored; `whole` is None when its bytes were kept before."""
+
+    start: Start
+    facts: HeaderFacts
+    whole: bytes | None
+    receipt: asyncio.Future[Upload]
+
+    def answer(self, upload: Upload) -> None:
+        # Nobody may be waiting any more: the line broke at the last moment, and the file is stored none the less.
+        if not self.receipt.done():
+            self.receipt.set_result(upload)
+
+    def refuse(self, error: Exception) -> None:
+        if not self.receipt.done():
+            self.receipt.set_exception(error)
 
 
 class StoreUpload:
@@ -31,6 +54,8 @@ class StoreUpload:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._finishing = asyncio.Semaphore(finishing_max)
+        self._waiting: list[_Waiting] = []
+        self._storing: asyncio.Task[None] | None = None
 
     async def find(self, key: UploadKey) -> Upload | None:
         """An upload as it stands, or None."""
@@ -105,24 +130,91 @@ class StoreUpload:
             raise
 
     async def _store(self, start: Start, facts: HeaderFacts, whole: bytes | None) -> Upload:
+        waiting = _Waiting(start, facts, whole, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._storing is None:
+            self._storing = asyncio.create_task(self._store_all())
+        return await waiting.receipt
+
+    async def _store_all(self) -> None:
+        """Store what waits, together.
+
+        The journal's lock lets one transaction commit at a time. Whoever comes while one commits waits for the next,
+        which takes them all: the disk is asked once for many small files.
+        """
+        try:
+            while self._waiting:
+                together = self._waiting[:_TOGETHER_MAX]
+                del self._waiting[:_TOGETHER_MAX]
+                # In one order everywhere, so that two gateways cannot wait for one another.
+                together.sort(key=lambda one: (one.start.key.participant, one.start.key.sha256))
+                error = await self._tried(together)
+                if error is not None and len(together) > 1 and dependency_of(error) is None:
+                    # One of them is the cause; the others must not pay for it.
+                    for one in together:
+                        await self._tried([one])
+        finally:
+            self._storing = None
+
+    async def _tried(self, together: Sequence[_Waiting]) -> Exception | None:
+        """Store some; what went wrong is handed to who waits for it, unless others may be to blame."""
+        try:
+            await self._store_together(together)
+        except Exception as error:
+            if len(together) == 1 or dependency_of(error) is not None:
+                for one in together:
+                    one.refuse(error)
+            return error
+        return None
+
+    async def _store_together(self, together: Sequence[_Waiting]) -> None:
+        receipts: list[tuple[_Waiting, Upload]] = []
         async with self._unit_of_work() as uow:
-            upload_id, upload = await uow.uploads.claim(start, self._clock.now())
-            if upload.state is UploadState.STORED:
-                return replace(upload, already_stored=True)
-            if whole is not None:
-                if upload.received_bytes or upload.size_bytes != start.size_bytes:
-                    # What an earlier attempt left may be anything; this is known to be right.
-                    await uow.uploads.clear(upload_id, start.size_bytes)
-                await uow.uploads.write(upload_id, 0, whole, self._clock.now())
-            elif (upload.received_bytes, upload.size_bytes) != (start.size_bytes, start.size_bytes):
-                raise UploadTruncated(received_bytes=upload.received_bytes, size_bytes=start.size_bytes)
-            # The journal's lock comes last and is short: positions and times of storing go up together.
-            sequence = await uow.uploads.next_sequence()
-            stored = await uow.uploads.store(upload_id, start, facts, self._clock.now(), sequence)
-            await uow.announce.upload_stored(stored)
+            places: list[tuple[_Waiting, int]] = []
+            for one in together:
+                try:
+                    upload_id, upload = await self._ready(uow, one)
+                except UploadTruncated as refusal:
+                    one.refuse(refusal)
+                    continue
+                if upload.state is UploadState.STORED:
+                    receipts.append((one, replace(upload, already_stored=True)))
+                elif any(upload_id == known for _, known in places):
+                    # The same file twice in one round: the second is answered in the next.
+                    self._waiting.append(one)
+                else:
+                    places.append((one, upload_id))
+            for one, upload_id in places:
+                # The journal's lock comes last: positions and times of storing go up together.
+                sequence = await uow.uploads.next_sequence()
+                stored = await uow.uploads.store(upload_id, one.start, one.facts, self._clock.now(), sequence)
+                await uow.announce.upload_stored(stored)
+                receipts.append((one, stored))
             await uow.commit()
-        log.info("upload.stored", upload=str(start.key), sequence=sequence, record_count=facts.record_count)
-        return stored
+        for one, upload in receipts:
+            one.answer(upload)
+            if not upload.already_stored:
+                log.info("upload.stored", upload=str(upload.key), sequence=upload.sequence)
+
+    async def _ready(self, uow: UnitOfWork, one: _Waiting) -> tuple[int, Upload]:
+        """The locked upload with all its bytes, or stored already.
+
+        Raises:
+            UploadTruncated: Bytes are missing; nothing was changed.
+        """
+        start, whole = one.start, one.whole
+        upload_id, upload = await uow.uploads.claim(start, self._clock.now())
+        if upload.state is UploadState.STORED:
+            return upload_id, upload
+        if whole is None:
+            if (upload.received_bytes, upload.size_bytes) != (start.size_bytes, start.size_bytes):
+                raise UploadTruncated(received_bytes=upload.received_bytes, size_bytes=start.size_bytes)
+        else:
+            if upload.received_bytes or upload.size_bytes != start.size_bytes:
+                # What an earlier attempt left may be anything; this is known to be right.
+                await uow.uploads.clear(upload_id, start.size_bytes)
+            await uow.uploads.write(upload_id, 0, whole, self._clock.now())
+        return upload_id, upload
 
     async def _refuse(self, start: Start, refusal: DomainError) -> None:
         async with self._unit_of_work() as uow:

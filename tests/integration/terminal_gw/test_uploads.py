@@ -300,6 +300,10 @@ class TestStored:
         assert again == first
         assert (await proven(gateway)).stored_count == 1
 
+    async def test_a_name_that_no_database_takes_harms_nobody(self, gateway: Gateway) -> None:
+        receipt = await gateway.send(a_file(), file_name="a\0b\n.ykt")
+        assert (receipt.state, receipt.file_name) == (pb.UPLOAD_STATE_STORED, "ab.ykt")
+
     async def test_another_participant_cannot_take_the_file_hostage(self, gateway: Gateway) -> None:
         data = a_file()
         await refusal(gateway.send(data, BUS_COLLECTOR, upto=500))

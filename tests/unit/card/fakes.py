@@ -310,15 +310,15 @@ class FakeCards:
             for card in found
         }
 
-    async def issue(self, group: IssueGroup, *, at: datetime, today: date) -> None:
+    async def issue(self, group: IssueGroup, *, at: datetime, start: date) -> None:
         for number, opening_fen in zip(group.numbers, group.openings_fen, strict=True):
             card = replace(
                 self._tables.cards[number],
                 state=CardState.ACTIVE,
                 state_time=at,
                 issue_time=at,
-                start_date=today,
-                expiry_date=group.product.expiry(today),
+                start_date=start,
+                expiry_date=group.product.expiry(start),
                 product_version=group.product.version,
                 deposit_fen=group.product.deposit_fen,
                 price_fen=group.product.price_fen,

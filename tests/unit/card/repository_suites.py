@@ -148,7 +148,7 @@ class CardRepositorySuite:
             stock = await uow.cards.stock_for_update([*numbers, a_number(99)])
             assert stock == dict.fromkeys(numbers, StockRow(1, CardState.STOCK, "north", "adult", ISSUER, 1, 0))
             (group,) = group_issue(numbers, [1, 2, 3], stock, {"adult": product})
-            await uow.cards.issue(group, at=NOON, today=NOON.date())
+            await uow.cards.issue(group, at=NOON, start=NOON.date())
             await uow.commit()
         async with unit_of_work() as uow:
             cards = [await uow.cards.get(number) for number in numbers]

@@ -1,9 +1,11 @@
 """Products, stock, issue: what is refused, in which order, and what is told."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from libs.clock import CITY_TZ
 from libs.errors import DependencyUnavailable, DomainError, RequestIdReused
 from libs.testkit.clock import FakeClock
 from services.card.application.batch_issue_cards import BatchIssueCards
@@ -196,6 +198,22 @@ async def test_one_bad_card_stops_its_batch_by_the_first_rule_then_the_first_car
     cards[numbers[3]] = replace(cards[numbers[3]], state=CardState.CLOSED)
     assert await reason(numbers) == f"CARD_STATE_FORBIDS {numbers[3]}"
     assert await reason([*numbers, a_number(77)]) == f"CARD_UNKNOWN {a_number(77)}"
+
+
+async def test_cards_in_use_come_with_the_day_they_began(database: FakeDatabase, clock: FakeClock) -> None:
+    numbers = await _stocked(database, clock, 3)
+    issue = BatchIssueCards(database, clock)
+    today = clock.now().astimezone(CITY_TZ).date()
+    await issue(numbers[:1], [0], "north", a_request(), today - timedelta(days=400))
+    await issue(numbers[1:2], [0], "north", a_request())
+    events = [event for event in database.tables.events if isinstance(event, CardsIssued)]
+    assert [event.start_date for event in events] == [today - timedelta(days=400), today]
+    card = database.tables.cards[numbers[0]]
+    product = database.tables.products["adult", 1]
+    assert (card.start_date, card.expiry_date) == (events[0].start_date, product.expiry(events[0].start_date))
+    with pytest.raises(DomainError) as refused:
+        await issue(numbers[2:], [0], "north", a_request(), today + timedelta(days=1))
+    assert (refused.value.reason, refused.value.facts["field"]) == ("REQUEST_MALFORMED", "start_date")
 
 
 async def test_an_opening_balance_above_the_limit_is_refused(database: FakeDatabase, clock: FakeClock) -> None:

@@ -9,12 +9,11 @@ from citycard.clearing.v1 import clearing_pb2
 from rich.console import Console
 
 from city.demo.registration import NotInTimeError, wait_until
-from city.demo.run import RootInUseError, clear_root, sale_of
+from city.demo.run import RootInUseError, clear_root
 from city.demo.screen import Screen
 from city.demo.settlement import Settlement
 from city.prove import Line, Proof
 from city.simulation.operators import OPERATORS
-from city.simulation.synthetic import make_day
 
 
 def a_settlement() -> Settlement:
@@ -115,9 +114,3 @@ class TestWaiting:
 
         with pytest.raises(grpc.aio.AioRpcError):
             await wait_until(refused, "permission", timeout_s=1, poll_s=0.01)
-
-
-def test_cards_are_sold_before_the_first_tap() -> None:
-    plan = make_day(1, 100)
-    assert sale_of(plan).timestamp() < plan.taps["time_s"].min()
-    assert sale_of(plan).date() == plan.valid_from

@@ -242,3 +242,25 @@ def test_keys_are_for_their_owner_only(tmp_path: Path) -> None:
     assert CertificateAuthority.load_or_create(tmp_path).certificate == files.ca.read_bytes()
     with pytest.raises(CallerUnknown):
         authority.issue("citycard://king/arthur")
+
+
+async def test_a_loop_that_swallows_its_cancellation_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("libs.runtime.background._CANCEL_AGAIN_S", 0.02)
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed > 2:
+                    raise
+
+    supervisor = Supervisor([("stubborn", stubborn)])
+    supervisor.start()
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await supervisor.stop()
+    assert swallowed == 3

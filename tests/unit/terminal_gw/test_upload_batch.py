@@ -15,7 +15,7 @@ from services.terminal_gw.application.store_upload import StoreUpload
 from services.terminal_gw.application.upload_batch import Chunk, UploadBatch, UploadLimits
 from services.terminal_gw.domain import errors
 from services.terminal_gw.domain.upload import Start, Upload, UploadState
-from tests.unit.terminal_gw.fakes import BAD, FakeDatabase, FakeSignatures, a_start
+from tests.unit.terminal_gw.fakes import BAD, FakeDatabase, FakeSignatures, FakeUploads, a_start
 from tests.unit.terminal_gw.files import a_file, chunks_of
 
 LIMITS = UploadLimits(
@@ -166,6 +166,33 @@ async def test_a_refused_file_leaves_nothing_but_a_note() -> None:
         await room.send(a_start(data), *pieces(data))
     assert (room.database.state.uploads, room.database.state.data, room.database.state.told) == ({}, {}, [])
     assert [reason for _, reason in room.database.state.refused] == ["UPLOAD_MALFORMED"]
+
+
+async def test_files_that_end_together_are_stored_together_and_each_gets_its_receipt() -> None:
+    room = Room(group_bytes=1_000_000, streams_max=30)
+    files = [a_file(10, batch_number=number % 20 + 1) for number in range(25)]
+    uploads = await asyncio.gather(*(room.send(a_start(data), *pieces(data)) for data in files))
+    assert sorted({upload.sequence for upload in uploads}) == list(range(1, 21))
+    assert sum(upload.already_stored for upload in uploads) == 5
+    assert all(upload.key == a_start(data).key for upload, data in zip(uploads, files, strict=True))
+    assert room.database.commits < 10
+
+
+async def test_one_that_cannot_be_stored_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room(group_bytes=1_000_000)
+    files = [a_file(10, batch_number=number + 1) for number in range(8)]
+    store = FakeUploads.store
+
+    async def poisoned(self: FakeUploads, upload_id: int, start: Start, *others: Any) -> Upload:
+        if start.key == a_start(files[3]).key:
+            raise ValueError("a defect of ours")
+        return await store(self, upload_id, start, *others)
+
+    monkeypatch.setattr(FakeUploads, "store", poisoned)
+    sent = (room.send(a_start(data), *pieces(data)) for data in files)
+    ends = await asyncio.gather(*sent, return_exceptions=True)
+    assert [isinstance(end, ValueError) for end in ends] == [number == 3 for number in range(8)]
+    assert sorted(end.sequence for end in ends if isinstance(end, Upload)) == list(range(1, 8))
 
 
 @settings(max_examples=60, deadline=None)

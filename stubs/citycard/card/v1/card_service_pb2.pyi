@@ -306,6 +306,7 @@ class BatchIssueCardsRequest(_message.Message):
     OUTLET_FIELD_NUMBER: _builtins.int
     CARDS_FIELD_NUMBER: _builtins.int
     OPENING_BALANCES_FEN_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID made by the caller before its first attempt and kept across retries."""
     outlet: _builtins.str
@@ -318,6 +319,10 @@ class BatchIssueCardsRequest(_message.Message):
     def opening_balances_fen(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Opening balance of each card in fen: one value for all, or one per card."""
 
+    @_builtins.property
+    def start_date(self) -> _types_pb2.Date:
+        """First day of validity, today or earlier: cards that are in use already come with the day they began. Unset: today."""
+
     def __init__(
         self,
         *,
@@ -325,10 +330,11 @@ class BatchIssueCardsRequest(_message.Message):
         outlet: _builtins.str = ...,
         cards: _abc.Iterable[_builtins.str] | None = ...,
         opening_balances_fen: _abc.Iterable[_builtins.int] | None = ...,
+        start_date: _types_pb2.Date | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cards", b"cards", "opening_balances_fen", b"opening_balances_fen", "outlet", b"outlet", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cards", b"cards", "opening_balances_fen", b"opening_balances_fen", "outlet", b"outlet", "request_id", b"request_id", "start_date", b"start_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
