@@ -51,3 +51,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> "Certificates":
     from city.certificates import Certificates
 
     return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+async def empty_bus(servers: "LocalServers") -> None:
+    """No stream is left of an earlier test: the servers are shared by the whole session."""
+    import nats
+
+    client = await nats.connect(servers.nats_url())
+    try:
+        streams = client.jetstream()
+        for stream in await streams.streams_info():
+            await streams.delete_stream(stream.config.name or "")
+    finally:
+        await client.close()

@@ -1,6 +1,6 @@
 """Why the key store says no. No message here ever carries key bytes."""
 
-from libs.errors import Refusal
+from libs.errors import InvalidInput, Refusal, Unavailable
 
 
 class KeyUnknown(Refusal):
@@ -13,6 +13,42 @@ class KeyUseForbidden(Refusal):
     """A key was asked for something that its kind does not allow."""
 
     reason = "KEY_USE_FORBIDDEN"
+
+
+class KeyExists(Refusal):
+    """There is a key of that name already; keys are never replaced, a new one has a new version. Fact: `key`."""
+
+    reason = "KEY_EXISTS"
+
+
+class KeyAlgorithmUnsupported(Refusal):
+    """This custody cannot compute with keys of that algorithm. Facts: `key`, `device`."""
+
+    reason = "KEY_ALGORITHM_UNSUPPORTED"
+
+
+class CheckValueWrong(Refusal):
+    """The components do not make the key that was announced. Facts: `expected`, `found`."""
+
+    reason = "KEY_CHECK_VALUE_WRONG"
+
+
+class ComponentMalformed(InvalidInput):
+    """A key component is no 16 bytes, or the components cannot be of two people. Fact: `why`."""
+
+    reason = "KEY_COMPONENT_MALFORMED"
+
+
+class KeyDeviceUnavailable(Unavailable):
+    """The device that keeps the keys does not answer, or its software is missing. Fact: `why`."""
+
+    reason = "KEY_DEVICE_UNAVAILABLE"
+
+
+class KeyDeviceLocked(Refusal):
+    """The device refuses the PIN, or has locked it. Fact: `why`."""
+
+    reason = "KEY_DEVICE_LOCKED"
 
 
 class KeyFileUnreadable(Refusal):

@@ -3,12 +3,18 @@
 A rule is a list of factor names, applied from the root inwards. The issuer-wide ones come first; the last is the card.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numpy as np
+import numpy.typing as npt
+
 from libs.keystore.handles import KeyHandle, KeyKind
 from libs.purse.scheme import CardIdentity, Scheme
+
+Bytes2D = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.intp]
 
 
 class Factor(StrEnum):
@@ -64,3 +70,20 @@ class DerivationRules:
     def factors(self, handle: KeyHandle, card: CardIdentity) -> tuple[bytes, ...]:
         """The 8-byte factors that make this card's key from `handle`, root first."""
         return tuple(factor_value(factor, card) for factor in self.rule(handle))
+
+    def outer_levels(self, handle: KeyHandle, serials: Bytes2D) -> Iterator[tuple[list[bytes], Rows]]:
+        """The factors above the card, root first, with the rows that share them: of CJ purchase keys one per city.
+
+        Args:
+            handle: Master key; its rule ends in the card's serial.
+            serials: (n, 8) uint8, the last 8 bytes of each card number.
+        """
+        *outer, last = self.rule(handle)
+        assert last is Factor.SERIAL, "the last factor is the card"
+        if Factor.CITY not in outer:
+            yield [handle.issuer for _ in outer], np.arange(len(serials))
+            return
+        cities = serials[:, 0].astype(np.uint16) << 8 | serials[:, 1]
+        for city in np.unique(cities):
+            code = city_factor(int(city).to_bytes(2, "big"))
+            yield [code if factor is Factor.CITY else handle.issuer for factor in outer], np.flatnonzero(cities == city)

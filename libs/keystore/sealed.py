@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from libs.keystore.errors import KeyFileUnreadable, PublicKeyRefused
+from libs.keystore.errors import KeyExists, KeyFileUnreadable, PublicKeyRefused
 from libs.keystore.handles import KeyHandle
 from libs.keystore.public_keys import is_public
 from libs.keystore.rules import DerivationRules
@@ -132,6 +132,20 @@ def seal(path: Path, unlock: Passphrase | Secret, keys: Mapping[KeyHandle, bytes
         file.flush()
         os.fsync(file.fileno())
     Path(temporary).replace(path)
+
+
+def add_key(path: Path, unlock: Passphrase | Secret, handle: KeyHandle, key: bytes) -> None:
+    """Put one more key into a sealed file, atomically; a file that does not exist is begun.
+
+    Raises:
+        KeyExists: The file holds a key of that name.
+        KeyFileUnreadable: Damaged, or sealed by another passphrase.
+        PublicKeyRefused: A key that everybody knows, in a file that is not marked as test.
+    """
+    test, keys = _unsealed(path.read_bytes(), unlock, path.name) if path.exists() else (False, {})
+    if handle in keys:
+        raise KeyExists(key=handle.label)
+    seal(path, unlock, {**keys, handle: key}, test=test)
 
 
 def _sealing_key(unlock: Passphrase | Secret, kdf: int, cost: int, salt: bytes) -> bytes:

@@ -7,15 +7,21 @@ import numpy as np
 from libs.keystore.errors import KeyUnknown, KeyUseForbidden
 from libs.keystore.handles import KeyHandle, KeyKind
 from libs.keystore.port import Bytes2D
-from libs.keystore.rules import DerivationRules, Factor, city_factor
+from libs.keystore.rules import DerivationRules
+from libs.keystore.uses import (
+    AUTHENTICATION_KINDS,
+    CARD_KEY_KINDS,
+    COMMAND_KINDS,
+    MAC_KINDS,
+    RELOAD_KINDS,
+    SESSION_KINDS,
+    TAC_KINDS,
+    demand_kind,
+)
 from libs.purse.algorithms import Algorithm, algorithm
 from libs.purse.scheme import FACTOR_SIZE, CardIdentity, Scheme
 from libs.purse.secure_messaging import enciphered
 
-_SESSION_KINDS = frozenset({KeyKind.PURCHASE, KeyKind.LOAD, KeyKind.UNLOAD, KeyKind.OVERDRAFT})
-_COMMAND_KINDS = frozenset({KeyKind.MAINTENANCE, KeyKind.LOCK, KeyKind.PIN_UNBLOCK})
-_MAC_KINDS = _COMMAND_KINDS | {KeyKind.MESSAGE}
-_AUTHENTICATION_KINDS = frozenset({KeyKind.EXTERNAL, KeyKind.INTERNAL})
 _CHECK_VALUE_SIZE = 3
 
 
@@ -63,56 +69,46 @@ class SoftKeyStore:
 
     def session_mac(self, handle: KeyHandle, card: CardIdentity, session_input: bytes, data: bytes) -> bytes:
         """A 4-byte MAC with a session key of the card's purchase, load or unload key."""
-        cipher, key = self._card_key(handle, card, _SESSION_KINDS)
+        cipher, key = self._card_key(handle, card, SESSION_KINDS)
         return cipher.mac(cipher.session_key(key, session_input), data)
 
     def tac(self, handle: KeyHandle, card: CardIdentity, data: bytes) -> bytes:
         """The 4-byte TAC that the card would make over `data`."""
-        cipher, key = self._card_key(handle, card, frozenset({KeyKind.TAC}))
+        cipher, key = self._card_key(handle, card, TAC_KINDS)
         return cipher.tac(key, data)
 
     def command_mac(self, handle: KeyHandle, card: CardIdentity, challenge: bytes, message: bytes) -> bytes:
         """MAC4 of a command to the card, or of its code for GET MESSAGE."""
-        cipher, key = self._card_key(handle, card, _MAC_KINDS)
+        cipher, key = self._card_key(handle, card, MAC_KINDS)
         return cipher.command_mac(key, challenge, message)
 
     def encipher(self, handle: KeyHandle, card: CardIdentity, data: bytes) -> bytes:
         """Data of an enciphered command under the card's key."""
-        cipher, key = self._card_key(handle, card, _COMMAND_KINDS)
+        cipher, key = self._card_key(handle, card, COMMAND_KINDS)
         return enciphered(cipher, key, data)
 
     def cryptogram(self, handle: KeyHandle, card: CardIdentity, challenge: bytes) -> bytes:
         """Answer to a card's challenge of 4 or 8 bytes."""
-        cipher, key = self._card_key(handle, card, _AUTHENTICATION_KINDS)
+        cipher, key = self._card_key(handle, card, AUTHENTICATION_KINDS)
         return cipher.encrypt(key, challenge.ljust(cipher.block_size, b"\x00"))
 
     def reload_mac(self, handle: KeyHandle, card: CardIdentity, pin: bytes) -> bytes:
         """MAC of RELOAD PIN over the new PIN."""
-        cipher, key = self._card_key(handle, card, frozenset({KeyKind.PIN_RELOAD}))
+        cipher, key = self._card_key(handle, card, RELOAD_KINDS)
         return cipher.reload_mac(key, pin)
 
     def derive(self, handle: KeyHandle, card: CardIdentity) -> bytes:
         """The card's own 16-byte key."""
-        # A key without diversification is the master key itself.
-        return self._card_key(handle, card, frozenset(KeyKind) - {KeyKind.MESSAGE})[1]
+        return self._card_key(handle, card, CARD_KEY_KINDS)[1]
 
     def bulk_diversify(self, handle: KeyHandle, factors: Bytes2D) -> Bytes2D:
         """Card keys of many cards: one ECB call per issuer-wide key, whatever the number of rows."""
         assert factors.shape[1:] == (FACTOR_SIZE,), "factors are (n, 8)"
         assert factors.dtype == np.uint8, "factors are bytes"
-        if handle.kind is KeyKind.MESSAGE:
-            raise KeyUseForbidden(key=handle.label)
-        *outer, _ = self._rules.rule(handle)
+        demand_kind(handle, CARD_KEY_KINDS)
         cipher, key = algorithm(handle.algorithm_id), self._key(handle)
-        if Factor.CITY not in outer:
-            fixed = [handle.issuer for _ in outer]
-            return _last_level(cipher, cipher.diversify(key, fixed), factors)
         keys = np.empty((len(factors), 16), np.uint8)
-        cities = factors[:, 0].astype(np.uint16) << 8 | factors[:, 1]
-        for city in np.unique(cities):
-            rows = cities == city
-            code = city_factor(int(city).to_bytes(2, "big"))
-            fixed = [code if factor is Factor.CITY else handle.issuer for factor in outer]
+        for fixed, rows in self._rules.outer_levels(handle, factors):
             keys[rows] = _last_level(cipher, cipher.diversify(key, fixed), factors[rows])
         return keys
 
@@ -139,8 +135,7 @@ class SoftKeyStore:
             ) from None
 
     def _card_key(self, handle: KeyHandle, card: CardIdentity, kinds: frozenset[KeyKind]) -> tuple[Algorithm, bytes]:
-        if handle.kind not in kinds:
-            raise KeyUseForbidden(key=handle.label)
+        demand_kind(handle, kinds)
         assert (handle.scheme, handle.issuer) == (card.scheme, card.issuer), "the key belongs to another issuer"
         cipher = algorithm(handle.algorithm_id)
         return cipher, cipher.diversify(self._key(handle), self._rules.factors(handle, card))

@@ -25,6 +25,7 @@ from libs.purse.transceiver import CardGone
 _PNP = "\\\\?PnP?\\Notification"
 # How long one wait for a change blocks at most: a service that stopped is noticed by the next call, not by this one.
 _SLICE_MS_MAX = 1000
+_STATUS_WORD_SIZE = 2
 
 
 def _scard() -> Any:
@@ -304,6 +305,10 @@ class PcscConnection(BaseConnection):
         result, response = self._scard.SCardTransmit(self._card, self._pci, list(command))
         if result != self._scard.SCARD_S_SUCCESS:
             raise self._gone(result, command[:4].hex().upper())
+        if len(response) < _STATUS_WORD_SIZE:
+            # Some drivers report a card that left as an exchange that went well, and brought nothing.
+            self.close()
+            raise CardGone(command=command[:4].hex().upper(), reader=self._reader)
         return bytes(response)
 
     def reset(self) -> bytes:

@@ -18,6 +18,9 @@ from libs.purse.readers.port import ReaderServiceDown
 from libs.purse.transceiver import CardGone
 
 PORT = 0x8C7B  # of the first slot; the second slot listens on the next
+# pcscd asks for presence in this rhythm. Another card laid on before it saw the first one leave may stay unseen for
+# ever.
+EMPTY_S_MIN = 0.6
 _OFF, _ON, _RESET, _ATR = 0, 1, 2, 4
 _QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 

@@ -114,6 +114,7 @@ async def test_a_service_publishes_its_own_events_and_no_other_s(servers: LocalS
     assert all("permissions violation" in str(error).lower() for error in refusals)
 
 
+@pytest.mark.usefixtures("empty_bus")
 async def test_a_service_cannot_purge_or_delete_another_s_stream(servers: LocalServers) -> None:
     administrator = await nats.connect(servers.nats_url())
     refusals: list[Exception] = []
@@ -146,6 +147,7 @@ async def test_nats_lets_nobody_in_without_a_password(servers: LocalServers) -> 
         await nats.connect(f"nats://127.0.0.1:{servers.nats.port}", allow_reconnect=False, connect_timeout=2)
 
 
+@pytest.mark.usefixtures("empty_bus")
 async def test_acknowledged_events_survive_a_kill_of_nats(servers: LocalServers) -> None:
     back = asyncio.Event()
 

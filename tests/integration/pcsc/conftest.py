@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from libs.purse.readers.pcsc import PcscReader, PcscService
-from libs.purse.readers.vpcd import Card, VirtualInsertion
+from libs.purse.readers.vpcd import EMPTY_S_MIN, Card, VirtualInsertion
 from tools.devices import CannotInstall, Pcscd, running_pcscd
 
 READER = "Virtual PCD 00 00"
@@ -56,6 +56,8 @@ def insert(service: PcscService, reader: PcscReader) -> Iterator[Insert]:
         for earlier in laid:
             earlier.remove()
         wait_until_empty(service)
+        if laid:
+            time.sleep(EMPTY_S_MIN)
         laid.append(VirtualInsertion(card))
         assert reader.wait_for_card(10)
         return laid[-1]
@@ -64,3 +66,4 @@ def insert(service: PcscService, reader: PcscReader) -> Iterator[Insert]:
     for each in laid:
         each.remove()
     wait_until_empty(service)
+    time.sleep(EMPTY_S_MIN)
