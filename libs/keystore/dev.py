@@ -12,6 +12,8 @@ from libs.keystore.soft import SoftKeyStore
 from libs.purse.algorithms import ALGORITHM_3DES, ALGORITHM_SM4
 from libs.purse.scheme import Scheme
 
+# Seed of the keys of a local city, and of the cards that `citycard card personalise` makes for it.
+LOCAL_CITY_SEED = "citycard local city"
 DEFAULT_ALGORITHMS = (ALGORITHM_3DES, ALGORITHM_SM4)
 
 

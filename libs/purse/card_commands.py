@@ -4,14 +4,20 @@
 master key; the card's own key never appears here.
 """
 
+from datetime import date
+
 from libs.keystore.handles import KeyHandle
 from libs.keystore.port import KeyStore
 from libs.purse.apdu import build
+from libs.purse.card.profiles import SFI_PUBLIC
 from libs.purse.crypto import MAC_SIZE
+from libs.purse.fields import date_bytes
 from libs.purse.message_code import message_code_data
 from libs.purse.scheme import CardIdentity
 
 _MACED_BIT = 0x04
+# The expiry date stands at the same place in both forms of file 0015 (card-files.md, section 2).
+_EXPIRY_OFFSET = 24
 
 
 def protected(
@@ -80,3 +86,11 @@ def message_code(store: KeyStore, handle: KeyHandle, card: CardIdentity) -> byte
     """The 9 bytes that the card shall answer to GET MESSAGE (`libs.purse.message_code`)."""
     said = message_code_data(handle.version, card.number)
     return said + store.command_mac(handle, card, b"", said)
+
+
+def extend_validity(store: KeyStore, handle: KeyHandle, card: CardIdentity, challenge: bytes, expiry: date) -> bytes:
+    """A new expiry date in file 0015: how an expired card with money on it is taken into use again (F19).
+
+    The centre decides whether it may, charges its fee and records the change; the handle is the maintenance key.
+    """
+    return update_binary(store, handle, card, challenge, SFI_PUBLIC, _EXPIRY_OFFSET, date_bytes(expiry))

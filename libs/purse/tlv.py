@@ -4,13 +4,30 @@ What cannot be parsed is left out; a reader that needs a tag looks for it and do
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _CONSTRUCTED = 0x20
 _MORE_TAG = 0x1F
 
 
-def items(data: bytes) -> list[tuple[int, bytes]]:
-    """Tag and value of each object at this level, as far as the lengths hold."""
+class Object(NamedTuple):
+    """One object and where it stands.
+
+    Attributes:
+        start: Of its tag.
+        value_start: Of its value.
+        tag: All tag bytes as one number.
+        value: Its value.
+    """
+
+    start: int
+    value_start: int
+    tag: int
+    value: bytes
+
+
+def objects(data: bytes) -> list[Object]:
+    """Each object at this level, as far as the lengths hold."""
     found = []
     at = 0
     while at < len(data):
@@ -18,7 +35,7 @@ def items(data: bytes) -> list[tuple[int, bytes]]:
             # Padding between objects.
             at += 1
             continue
-        tag = data[at]
+        start, tag = at, data[at]
         at += 1
         if tag & _MORE_TAG == _MORE_TAG:
             while at < len(data):
@@ -29,9 +46,14 @@ def items(data: bytes) -> list[tuple[int, bytes]]:
         size, at = _length(data, at)
         if size is None or at + size > len(data):
             break
-        found.append((tag, data[at : at + size]))
+        found.append(Object(start, at, tag, data[at : at + size]))
         at += size
     return found
+
+
+def items(data: bytes) -> list[tuple[int, bytes]]:
+    """Tag and value of each object at this level."""
+    return [(each.tag, each.value) for each in objects(data)]
 
 
 def walk(data: bytes) -> Iterator[tuple[int, bytes]]:

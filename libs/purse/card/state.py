@@ -262,6 +262,11 @@ class Application:
             return self.purse.log
         return self._files.get(spec.sfi, spec.initial)
 
+    @property
+    def contents(self) -> Mapping[int, Content]:
+        """Files that differ from the profile's, by short file identifier; the log is not among them."""
+        return self._files
+
     def tries_of(self, name: KeyName) -> int:
         """Tries left of a key beyond the five."""
         return self.guard.key_tries.get(name, self.keys.others[name].tries)

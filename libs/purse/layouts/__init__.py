@@ -1,4 +1,4 @@
-"""What the bytes of card files mean: city-union (CJ) and T-Union (JT), field by field (card-files.md, sections 2-4 and 8)."""
+"""What the bytes of card files mean: city-union (CJ) and T-Union (JT), by field (card-files.md, sections 2-4 and 8)."""
 
 from libs.purse.layouts.fields import As, Field, Layout, Reading, decode
 from libs.purse.layouts.tables import (

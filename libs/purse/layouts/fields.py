@@ -1,4 +1,4 @@
-"""Fields at fixed places, and how their bytes are read. What a layout does not name is shown as unknown, never guessed."""
+"""Fields at fixed places, and how their bytes are read. What a layout does not name is unknown, never guessed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -5,8 +5,8 @@ byte first, and that many bytes. A message of one byte commands the power: 0 off
 other is a command APDU, answered by a response in the same form.
 
 The driver sends length and body by two calls, so that with Nagle's algorithm the second waits for our acknowledgement
-of the first, which Linux delays by 40 ms: four messages per tap would cost 180 ms. `TCP_QUICKACK` acknowledges at
-once; the kernel clears it again, hence after every receive.
+of the first, which Linux delays by 40 ms: 88 ms for a purchase of two exchanges, measured, against 0.3 ms.
+`TCP_QUICKACK` acknowledges at once; the kernel clears it again, hence after every receive.
 """
 
 import contextlib

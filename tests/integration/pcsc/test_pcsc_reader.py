@@ -256,7 +256,7 @@ def test_pcscd_stopped_at_the_debit_is_a_torn_purchase_and_is_recovered(
 def test_a_purchase_over_pcscd_takes_no_delayed_acknowledgements(
     insert: Insert, reader: PcscReader, card: VirtualCard, sam: VirtualSam
 ) -> None:
-    """With Nagle's algorithm against delayed acknowledgements one tap took 180 ms; the goal is below 5 ms."""
+    """With Nagle's algorithm against delayed acknowledgements one tap took 88 ms; the goal is below 5 ms."""
     load(card, 1000)
     insert(card)
     taps_ms = []

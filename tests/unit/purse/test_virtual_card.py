@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from libs.keystore import KeyKind
 from libs.purse import host, inspect, outlet, terminal
 from libs.purse.algorithms import TRIPLE_DES
-from libs.purse.card import CJ, VirtualCard
+from libs.purse.apdu import build
+from libs.purse.card import BANK, CJ, JT, VirtualCard
 from libs.purse.card.state import Block, PurseState
 from libs.purse.scheme import Scheme
 from libs.purse.secure_messaging import protected_command
@@ -108,6 +109,38 @@ def test_each_refusal_has_its_status_word(card: VirtualCard, command: str, statu
     before = card.application(CJ.aid).purse
     assert send(card, command) == status
     assert card.application(CJ.aid).purse == before
+
+
+_INSTRUCTIONS = [*VirtualCard._HANDLERS, 0xC0, 0x00, 0xFF]
+_NAMES = [b"1PAY.SYS.DDF01", b"2PAY.SYS.DDF01", b"CITY.PARKS", CJ.aid, JT.aid, BANK.aid, b"\xd1V\0\0\1PAR"]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(_NAMES).map(lambda name: bytes((0x00, 0xA4, 0x04, 0x00, len(name))) + name),
+            st.tuples(
+                st.sampled_from((0x00, 0x04, 0x80, 0x84)),
+                st.sampled_from(_INSTRUCTIONS),
+                st.sampled_from((0, 1, 2, 3, 4, 5, 0x83, 0x84, 0x95, 0x98)),
+                st.sampled_from((0, 1, 2, 4, 0x1C, 0x3C, 0x44, 0x4C, 0xC4, 0xF0)),
+                st.one_of(st.none(), st.binary(max_size=24), st.sampled_from([bytes(7), bytes(11), bytes(15)])),
+                st.sampled_from((None, 0, 4, 8, 15, 16)),
+            ).map(lambda said: build(bytes(said[:4]), said[4] or b"", said[5])),
+        ),
+        max_size=30,
+    )
+)
+def test_any_sequence_of_commands_is_answered_and_moves_no_money(city: Any, commands: list[bytes]) -> None:
+    card = city.rich_card()
+    for command in commands:
+        answer = card.transmit(command)
+        assert len(answer) >= 2
+        assert answer[-2:-1] in b"\x90\x62\x63\x67\x69\x6a\x6b\x6c\x6d\x6e\x93\x94", answer.hex()
+    for application in card.applications:
+        for purse in application.profile.purses:
+            state = application.purse_of(purse)
+            assert (state.balance_fen, state.online_counter, state.overdraft_limit_fen) == (0, 0, 0)
 
 
 def test_purse_commands_need_a_selected_application(city: Any) -> None:

@@ -11,7 +11,7 @@ from libs.keystore import KeyUseForbidden, SoftKeyStore
 from libs.keystore.dev import demo_keys
 from libs.purse.sam import SamKey, SamKind, VirtualSam, issue_sam
 from libs.purse.scheme import Scheme
-from libs.purse.sequence import FileSequence, MemorySequence, SequenceStoreFailed
+from libs.purse.sequence import FileFailures, FileSequence, MemorySequence, SequenceStoreFailed
 
 KEY = bytes.fromhex("00112233445566778899AABBCCDDEEFF")
 TERMINAL = bytes.fromhex("990100000001")
@@ -101,6 +101,45 @@ def test_too_many_wrong_mac2s_in_a_row_lock_the_module_and_power_does_not_unlock
     for command in (INIT, "807200000422DD3E85", "801A250108" + "00" * 8, "80FA000008" + "00" * 8):
         assert send(sam, command) == "6983"
     assert send(sam, "00B0960000") == "9901000000019000"
+
+
+def test_the_lock_survives_a_restart(tmp_path: Path) -> None:
+    for _ in range(2):
+        sam = a_sam(wrong_mac2_max=2, failures=FileFailures(tmp_path / "failures"))
+        send(sam, INIT)
+        assert send(sam, "8072000004AABBCCDD") == "9302"
+    again = a_sam(wrong_mac2_max=2, failures=FileFailures(tmp_path / "failures"))
+    assert again.locked
+    assert send(again, INIT) == "6983"
+
+
+def test_a_count_that_cannot_be_written_is_a_memory_failure(tmp_path: Path) -> None:
+    sam = a_sam(failures=FileFailures(tmp_path / "gone" / "failures"))
+    send(sam, INIT)
+    assert send(sam, "8072000004AABBCCDD") == "6581"
+
+
+def test_a_right_mac2_writes_nothing_when_none_was_wrong(tmp_path: Path) -> None:
+    sam = a_sam(failures=FileFailures(tmp_path / "failures"))
+    send(sam, INIT)
+    assert send(sam, "807200000422DD3E85") == "9000"
+    assert not (tmp_path / "failures").exists()
+
+
+def test_keys_are_chosen_by_version_and_level() -> None:
+    keys = [SamKey(SamKind.PURCHASE, KEY, levels=levels, version=version) for levels in (1, 2, 3) for version in (1, 2)]
+    keys.append(SamKey(SamKind.PURCHASE, KEY[::-1], levels=2, version=3))
+    head, factors = "11223344000000000" + "0C8062025010208091", "9901000000012345" + "9901FF0000000000"
+    sam = VirtualSam(TERMINAL, keys, MemorySequence(0x2A))
+    assert send(sam, "8070000024" + head + "00100" + factors + "08") == "0000002ACD0C3E199000"
+    made = {
+        send(VirtualSam(TERMINAL, keys, MemorySequence(0x2A)), f"80700000{20 + 8 * levels:02X}" + head + "00100" + body)
+        for levels, body in ((1, factors[:16]), (2, factors), (3, factors + "0101010101010101"))
+    }
+    assert len(made) == 3, "three levels, three card keys"
+    other = send(VirtualSam(TERMINAL, keys, MemorySequence(0x2A)), "8070000024" + head + "00300" + factors)
+    assert other not in made
+    assert send(sam, "8070000024" + head + "00400" + factors) == "9403"
 
 
 def test_a_right_mac2_forgives_wrong_ones() -> None:

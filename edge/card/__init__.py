@@ -1,0 +1,1 @@
+"""`citycard card`: looking into cards, talking to them, making and running virtual ones."""
