@@ -2,16 +2,19 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.account.adapters.driver import Driver, Row
 from services.account.domain.accounts import Account, AccountChange
 from services.account.domain.chart import Chart, chart_number_of, owner_of
 from services.account.domain.errors import AccountUnknown
 
-_COLUMNS = "name, create_time, balance_limit_fen, debits_fen, credits_fen, pending_debits_fen, pending_credits_fen"
+_COLUMNS = (
+    "account_id, name, create_time, balance_limit_fen, debits_fen, credits_fen, pending_debits_fen,"
+    " pending_credits_fen, overdraft_fen"
+)
 _GET = text(f"SELECT {_COLUMNS} FROM account WHERE name = :name")
 _LIST = text(
     f"SELECT {_COLUMNS} FROM account WHERE name > :after"
@@ -19,41 +22,72 @@ _LIST = text(
     " AND (CAST(:owner AS text) IS NULL OR owner = CAST(:owner AS text))"
     " ORDER BY name LIMIT :limit"
 )
-_KNOWN = text("SELECT name FROM account WHERE name = ANY(CAST(:names AS text[]))")
+_KNOWN = "SELECT name, account_id FROM account WHERE name = ANY(CAST(%(names)s AS text[]))"
 # In order, as the locks: two that open the same accounts wait for each other in one direction only.
-_OPEN = text(
-    "INSERT INTO account (name, chart_number, owner, create_time)"
-    " SELECT name, chart_number, owner, :now"
-    " FROM unnest(CAST(:names AS text[]), CAST(:numbers AS text[]), CAST(:owners AS text[]))"
-    ' AS opened (name, chart_number, owner) ORDER BY name COLLATE "C" ON CONFLICT (name) DO NOTHING'
+_OPEN = (
+    "INSERT INTO account (name, chart_number, owner, create_time, overdraft_fen)"
+    " SELECT name, chart_number, owner, %(now)s, overdraft_fen"
+    " FROM unnest(CAST(%(names)s AS text[]), CAST(%(numbers)s AS text[]), CAST(%(owners)s AS text[]),"
+    " CAST(%(overdrafts)s AS bigint[])) AS opened (name, chart_number, owner, overdraft_fen)"
+    ' ORDER BY name COLLATE "C" ON CONFLICT (name) DO NOTHING'
 )
-_LOCK = text(f"SELECT {_COLUMNS} FROM account WHERE name = ANY(CAST(:names AS text[])) ORDER BY name FOR NO KEY UPDATE")
-_CHANGE = text(
+_LOCK = (
+    f"SELECT {_COLUMNS} FROM account WHERE account_id = ANY(CAST(%(ids)s AS integer[])) ORDER BY name FOR NO KEY UPDATE"
+)
+_CHANGE = (
     "UPDATE account SET debits_fen = account.debits_fen + change.debits_fen,"
     " credits_fen = account.credits_fen + change.credits_fen,"
     " pending_debits_fen = account.pending_debits_fen + change.pending_debits_fen,"
     " pending_credits_fen = account.pending_credits_fen + change.pending_credits_fen"
-    " FROM unnest(CAST(:names AS text[]), CAST(:debits AS bigint[]), CAST(:credits AS bigint[]),"
-    " CAST(:pending_debits AS bigint[]), CAST(:pending_credits AS bigint[]))"
-    " AS change (name, debits_fen, credits_fen, pending_debits_fen, pending_credits_fen)"
-    " WHERE account.name = change.name"
+    " FROM unnest(CAST(%(ids)s AS integer[]), CAST(%(debits)s AS bigint[]), CAST(%(credits)s AS bigint[]),"
+    " CAST(%(pending_debits)s AS bigint[]), CAST(%(pending_credits)s AS bigint[]))"
+    " AS change (account_id, debits_fen, credits_fen, pending_debits_fen, pending_credits_fen)"
+    " WHERE account.account_id = change.account_id"
 )
-_LIMIT = text("UPDATE account SET balance_limit_fen = :limit WHERE name = :name")
+_LIMITS = text("UPDATE account SET balance_limit_fen = :limit, overdraft_fen = :overdraft WHERE name = :name")
+
+
+class AccountIds:
+    """Short keys of accounts by name, remembered over transactions: neither ever changes, and no account vanishes.
+
+    Only what a committed transaction showed is remembered: an account opened by a transaction that rolls back would
+    leave a key of nothing behind.
+    """
+
+    # A city has some thousand accounts of its own; those of holders come and go in this memory.
+    _SIZE_MAX = 50_000
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+
+    def get(self, name: str) -> int | None:
+        """The key of a name, when it is remembered."""
+        return self._ids.get(name)
+
+    def remember(self, ids: dict[str, int]) -> None:
+        """Keep the keys of accounts that a committed transaction has seen."""
+        if len(self._ids) + len(ids) > self._SIZE_MAX:
+            self._ids.clear()
+        self._ids.update(ids)
 
 
 class PostgresAccounts:
     """`AccountRepository` of one transaction."""
 
-    def __init__(self, connection: AsyncConnection, chart: Chart) -> None:
+    def __init__(self, connection: AsyncConnection, chart: Chart, remembered: AccountIds) -> None:
         self._connection = connection
+        self._driver = Driver(connection)
         self._chart = chart
+        self._remembered = remembered
+        # What this transaction may use.
+        self.ids: dict[str, int] = {}
 
     async def get(self, name: str) -> Account:
         """See the port."""
         row = (await self._connection.execute(_GET, {"name": name})).first()
         if row is None:
             raise AccountUnknown(account=name)
-        return self._account(row)
+        return self._account(tuple(row))
 
     async def list_page(
         self, after: str, limit: int, chart_numbers: Collection[str] | None = None, owner: str | None = None
@@ -61,49 +95,72 @@ class PostgresAccounts:
         """See the port."""
         numbers = None if chart_numbers is None else sorted(chart_numbers)
         values = {"after": after, "limit": limit, "numbers": numbers, "owner": owner}
-        return [self._account(row) for row in await self._connection.execute(_LIST, values)]
+        return [self._account(tuple(row)) for row in await self._connection.execute(_LIST, values)]
 
     async def lock(self, names: Collection[str], now: datetime) -> dict[str, Account]:
         """See the port. Opening comes before locking: whoever opens waits for openers only, and holds no lock yet."""
-        wanted = sorted(set(names))
-        known = {row.name for row in await self._connection.execute(_KNOWN, {"names": wanted})}
-        missing = [name for name in wanted if name not in known]
-        if missing:
-            opened = {
-                "names": missing,
-                "numbers": [chart_number_of(name) for name in missing],
-                "owners": [owner_of(name) for name in missing],
-                "now": now,
-            }
-            await self._connection.execute(_OPEN, opened)
-        locked = {row.name: self._account(row) for row in await self._connection.execute(_LOCK, {"names": wanted})}
-        assert len(locked) == len(wanted), "accounts are never removed"
-        return locked
+        wanted = set(names)
+        await self._identify(wanted, now)
+        rows = await self._driver.fetch(_LOCK, {"ids": [self.ids[name] for name in wanted]})
+        assert len(rows) == len(wanted), "accounts are never removed"
+        return {row[1]: self._account(row) for row in rows}
 
     async def change(self, changes: Sequence[AccountChange]) -> None:
         """See the port."""
         values = {
-            "names": [change.name for change in changes],
+            "ids": [self.ids[change.name] for change in changes],
             "debits": [change.debits_fen for change in changes],
             "credits": [change.credits_fen for change in changes],
             "pending_debits": [change.pending_debits_fen for change in changes],
             "pending_credits": [change.pending_credits_fen for change in changes],
         }
-        result = await self._connection.execute(_CHANGE, values)
-        assert result.rowcount == len(changes), "accounts are locked before they are changed"
+        assert await self._driver.execute(_CHANGE, values) == len(changes), (
+            "accounts are locked before they are changed"
+        )
 
-    async def set_limit(self, name: str, balance_limit_fen: int) -> None:
+    async def set_limits(self, name: str, balance_limit_fen: int, overdraft_fen: int | None) -> None:
         """See the port."""
-        await self._connection.execute(_LIMIT, {"name": name, "limit": balance_limit_fen})
+        values = {"name": name, "limit": balance_limit_fen, "overdraft": overdraft_fen}
+        await self._connection.execute(_LIMITS, values)
 
-    def _account(self, row: Row[Any]) -> Account:
+    async def _identify(self, names: set[str], now: datetime) -> None:
+        """Find the keys of names, opening what is missing."""
+        for name in names:
+            known = self._remembered.get(name)
+            if known is not None:
+                self.ids[name] = known
+        unknown = sorted(names - self.ids.keys())
+        if not unknown:
+            return
+        found: dict[str, int] = dict(await self._driver.fetch(_KNOWN, {"names": unknown}))
+        # What was there before this transaction began is committed, unless this transaction opened it.
+        self._remembered.remember(found)
+        missing = [name for name in unknown if name not in found]
+        if missing:
+            lines = [self._chart.line(name) for name in missing]
+            opened = {
+                "names": missing,
+                "numbers": [chart_number_of(name) for name in missing],
+                "owners": [owner_of(name) for name in missing],
+                "overdrafts": [0 if line.floored else None for line in lines],
+                "now": now,
+            }
+            await self._driver.execute(_OPEN, opened)
+            found |= dict(await self._driver.fetch(_KNOWN, {"names": missing}))
+        self.ids |= found
+
+    def _account(self, row: Row) -> Account:
+        _, name, created, limit, debits, credits_, pending_debits, pending_credits, overdraft = row
+        line = self._chart.line(name)
         return Account(
-            name=row.name,
-            kind=self._chart.line(row.name).kind,
-            create_time=row.create_time,
-            debits_fen=row.debits_fen,
-            credits_fen=row.credits_fen,
-            pending_debits_fen=row.pending_debits_fen,
-            pending_credits_fen=row.pending_credits_fen,
-            balance_limit_fen=row.balance_limit_fen,
+            name=name,
+            kind=line.kind,
+            create_time=created,
+            debits_fen=debits,
+            credits_fen=credits_,
+            pending_debits_fen=pending_debits,
+            pending_credits_fen=pending_credits,
+            balance_limit_fen=limit,
+            asset=line.asset,
+            overdraft_fen=overdraft,
         )

@@ -1,6 +1,6 @@
-"""The book in PostgreSQL: journals, entries, and which batches were folded."""
+"""The book in PostgreSQL: journals and their entries, and balances of the past."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,84 +8,174 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.account.adapters.driver import Driver, Row
 from services.account.adapters.sql_purses import purse_key
-from services.account.domain.batch import PostedBatch
-from services.account.domain.book import Entry, Journal, Leg, Posting, journal_bytes
-from services.account.domain.chart import Side
-from services.account.domain.purse import SCHEMES
-
-LEGS = (
-    "unnest(CAST(:accounts AS text[]), CAST(:sides AS smallint[]), CAST(:amounts AS bigint[]),"
-    " CAST(:schemes AS smallint[]), CAST(:numbers AS bytea[]), CAST(:generations AS integer[]))"
-    " WITH ORDINALITY AS leg (account, side, amount_fen, scheme, card_number, generation, leg_number)"
-    " JOIN account ON account.name = leg.account"
-    " LEFT JOIN purse ON purse.scheme = leg.scheme AND purse.card_number = leg.card_number"
-    " AND purse.generation = leg.generation"
+from services.account.domain.book import (
+    EVENT_AHEAD_MAX,
+    Entry,
+    Journal,
+    Leg,
+    NewJournal,
+    Posting,
+    TimeAxis,
+    chain_hash,
+    journal_bytes,
 )
-# One statement: the head of the book is locked for the time of this and of the commit, not of a round trip more.
-# The seal is made where the place is assigned; `domain.book.chain_hash` says the same.
-_POST = text(
-    "WITH head AS (UPDATE book SET sequence = sequence + 1,"
-    " hash = sha256(hash || int8send(sequence + 1) || CAST(:body AS bytea)) RETURNING sequence, hash),"
-    " written AS (INSERT INTO journal (sequence, journal_id, event, reference, event_time, post_time, hash)"
-    " SELECT sequence, :journal_id, :event, :reference, :event_time, :post_time, hash FROM head)"
-    " INSERT INTO entry (sequence, leg_number, account_id, side, amount_fen, purse_id)"
-    " SELECT head.sequence, leg.leg_number, account.account_id, leg.side, leg.amount_fen, purse.purse_id"
-    f" FROM head CROSS JOIN {LEGS} RETURNING sequence"
+from services.account.domain.chart import Side
+from services.account.domain.errors import JournalUnknown
+from services.account.domain.purse import PurseKey
+
+# The book is locked from here to the commit: for the time of one more round trip and of the commit.
+_HEAD = "SELECT sequence, hash, post_time FROM book FOR NO KEY UPDATE"
+_POST = (
+    "WITH moved AS (UPDATE book SET sequence = %(last)s, hash = %(hash)s, post_time = %(post_time)s),"
+    " written AS (INSERT INTO journal (sequence, journal_id, event, reference, event_time, post_time, hash,"
+    " participant, purpose, member, detail_hash)"
+    " SELECT sequence, journal_id, event, reference, event_time, %(post_time)s, hash, participant, purpose, member,"
+    " detail_hash FROM unnest(CAST(%(sequences)s AS bigint[]), CAST(%(journal_ids)s AS uuid[]),"
+    " CAST(%(events)s AS text[]), CAST(%(references)s AS text[]), CAST(%(event_times)s AS timestamptz[]),"
+    " CAST(%(hashes)s AS bytea[]), CAST(%(participants)s AS text[]), CAST(%(purposes)s AS text[]),"
+    " CAST(%(members)s AS text[]), CAST(%(details)s AS bytea[]))"
+    " AS new (sequence, journal_id, event, reference, event_time, hash, participant, purpose, member, detail_hash))"
+    " INSERT INTO entry (sequence, leg_number, account_id, side, amount_fen, purse_id, debits_after_fen,"
+    " credits_after_fen)"
+    " SELECT * FROM unnest(CAST(%(of)s AS bigint[]), CAST(%(numbers)s AS smallint[]), CAST(%(accounts)s AS integer[]),"
+    " CAST(%(sides)s AS smallint[]), CAST(%(amounts)s AS bigint[]), CAST(%(purses)s AS integer[]),"
+    " CAST(%(debits)s AS bigint[]), CAST(%(credits)s AS bigint[]))"
 )
 _POSTED = text("SELECT EXISTS (SELECT FROM journal WHERE reference = :reference AND event = :event)")
 _ENTRIES = text(
-    "SELECT entry.sequence, entry.leg_number, entry.side, entry.amount_fen, journal.journal_id, journal.event,"
-    " journal.reference, journal.event_time, purse.scheme, purse.card_number, purse.generation"
+    "SELECT entry.sequence, entry.leg_number, entry.side, entry.amount_fen, entry.debits_after_fen,"
+    " entry.credits_after_fen, journal.journal_id, journal.event, journal.reference, journal.event_time,"
+    " journal.post_time, purse.scheme, purse.card_number, purse.generation"
     " FROM entry JOIN journal USING (sequence) LEFT JOIN purse USING (purse_id)"
     " WHERE entry.account_id = (SELECT account_id FROM account WHERE name = :account)"
     " AND (entry.sequence, entry.leg_number) > (CAST(:sequence AS bigint), CAST(:leg_number AS integer))"
     " ORDER BY entry.sequence, entry.leg_number LIMIT :limit"
 )
-_CLAIM = text(
-    "INSERT INTO batch_fold (batch_id, journal_id, movement_count, movement_total_fen, post_time, fold_time)"
-    " VALUES (:batch_id, :journal_id, :movement_count, :movement_total_fen, :post_time, :fold_time)"
-    " ON CONFLICT (batch_id) DO NOTHING RETURNING batch_number"
+_JOURNAL = (
+    "SELECT sequence, journal_id, event, reference, event_time, post_time, participant, purpose, member FROM journal"
 )
-
-
-def leg_values(legs: Sequence[Leg]) -> dict[str, Any]:
-    """The parameters of `LEGS`."""
-    purses = [leg.purse for leg in legs]
-    return {
-        "accounts": [leg.account for leg in legs],
-        "sides": [leg.side.value for leg in legs],
-        "amounts": [leg.amount_fen for leg in legs],
-        "schemes": [SCHEMES.index(purse.scheme) if purse else None for purse in purses],
-        "numbers": [bytes.fromhex(purse.number) if purse else None for purse in purses],
-        "generations": [purse.generation if purse else None for purse in purses],
-    }
+_BY_ID = f"{_JOURNAL} WHERE journal_id = %(which)s"
+_BY_PLACE = f"{_JOURNAL} WHERE sequence = %(which)s"
+_PAGE = f"{_JOURNAL} WHERE sequence > %(after)s ORDER BY sequence LIMIT %(limit)s"
+_PAGE_OF = f"{_JOURNAL} WHERE sequence > %(after)s AND reference = %(reference)s ORDER BY sequence LIMIT %(limit)s"
+_LEGS = (
+    "SELECT entry.sequence, account.name, entry.side, entry.amount_fen, purse.scheme, purse.card_number,"
+    " purse.generation FROM entry JOIN account USING (account_id) LEFT JOIN purse USING (purse_id)"
+    " WHERE entry.sequence = ANY(CAST(%(sequences)s AS bigint[])) ORDER BY entry.sequence, entry.leg_number"
+)
+# Places have no gaps and posting times never go back, so a moment is found by halving: a look per doubling of the book.
+_PLACE_AT = """
+WITH RECURSIVE halving (low, high) AS (
+    SELECT CAST(0 AS bigint), sequence FROM book
+    UNION ALL
+    SELECT CASE WHEN journal.post_time <= %(at)s THEN middle ELSE low END,
+        CASE WHEN journal.post_time <= %(at)s THEN high ELSE middle - 1 END
+    FROM (SELECT low, high, (low + high + 1) / 2 AS middle FROM halving WHERE low < high) AS step
+    JOIN journal ON journal.sequence = step.middle
+)
+SELECT low FROM halving WHERE low = high
+"""
+# The newest entry that knows the sums, and what an earlier version posted behind it.
+_SUMS_AT = """
+WITH known AS (
+    SELECT sequence, debits_after_fen, credits_after_fen FROM entry
+    WHERE account_id = %(account)s AND sequence <= %(place)s AND debits_after_fen IS NOT NULL
+    ORDER BY sequence DESC, leg_number DESC LIMIT 1
+)
+SELECT coalesce((SELECT debits_after_fen FROM known), 0) + coalesce(sum(amount_fen) FILTER (WHERE side = 1), 0),
+    coalesce((SELECT credits_after_fen FROM known), 0) + coalesce(sum(amount_fen) FILTER (WHERE side = 2), 0)
+FROM entry WHERE account_id = %(account)s AND sequence <= %(place)s
+    AND sequence > coalesce((SELECT sequence FROM known), 0)
+"""
+_LATER = """
+SELECT coalesce(sum(amount_fen) FILTER (WHERE side = 1), 0), coalesce(sum(amount_fen) FILTER (WHERE side = 2), 0)
+FROM entry JOIN journal USING (sequence)
+WHERE account_id = %(account)s AND sequence > %(place)s AND journal.event_time <= %(at)s
+"""
+_ACCOUNT = "SELECT account_id FROM account WHERE name = %(name)s"
 
 
 class PostgresJournals:
-    """`JournalRepository` of one transaction."""
+    """`JournalRepository` of one transaction.
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    Args:
+        connection: The transaction.
+        account_ids: Short keys of the accounts that it locked.
+        purse_ids: Short keys of the purses that it locked.
+    """
+
+    def __init__(
+        self, connection: AsyncConnection, account_ids: Mapping[str, int], purse_ids: Mapping[PurseKey, int]
+    ) -> None:
         self._connection = connection
+        self._driver = Driver(connection)
+        self._account_ids = account_ids
+        self._purse_ids = purse_ids
 
-    async def post(self, journal_id: UUID, posting: Posting, post_time: datetime) -> Journal:
+    async def post(self, journals: Sequence[NewJournal], now: datetime) -> list[Journal]:
         """See the port."""
-        values = leg_values(posting.legs) | {
-            "body": journal_bytes(journal_id, posting, post_time),
-            "journal_id": journal_id,
-            "event": posting.event,
-            "reference": posting.reference,
-            "event_time": posting.event_time,
-            "post_time": post_time,
+        ((sequence, seal, last_time),) = await self._driver.fetch(_HEAD)
+        post_time = now if last_time is None or last_time < now else last_time
+        written, hashes = [], []
+        for new in journals:
+            sequence += 1
+            seal = chain_hash(seal, sequence, journal_bytes(new.id, new.posting, post_time, new.detail))
+            written.append(Journal(new.id, new.posting, post_time, sequence))
+            hashes.append(seal)
+        values = {"last": sequence, "hash": seal, "post_time": post_time, "hashes": hashes}
+        values |= _journal_values(journals, written) | self._entry_values(journals, written)
+        count = await self._driver.execute(_POST, values)
+        assert count == len(values["of"]), "every leg is an entry"
+        return written
+
+    def _entry_values(self, journals: Sequence[NewJournal], written: Sequence[Journal]) -> dict[str, Any]:
+        legs = [
+            (journal.sequence, number, leg, new.after[leg.account])
+            for new, journal in zip(journals, written, strict=True)
+            for number, leg in enumerate(new.posting.legs, 1)
+        ]
+        return {
+            "of": [sequence for sequence, _, _, _ in legs],
+            "numbers": [number for _, number, _, _ in legs],
+            "accounts": [self._account_ids[leg.account] for _, _, leg, _ in legs],
+            "sides": [leg.side.value for _, _, leg, _ in legs],
+            "amounts": [leg.amount_fen for _, _, leg, _ in legs],
+            "purses": [None if leg.purse is None else self._purse_ids[leg.purse] for _, _, leg, _ in legs],
+            "debits": [after[0] for _, _, _, after in legs],
+            "credits": [after[1] for _, _, _, after in legs],
         }
-        rows = (await self._connection.execute(_POST, values)).all()
-        assert len(rows) == len(posting.legs), "accounts and purses are locked before a journal is posted"
-        return Journal(journal_id, posting, post_time, rows[0].sequence)
 
     async def posted(self, event: str, reference: str) -> bool:
         """See the port."""
         values = {"event": event, "reference": reference}
         return bool((await self._connection.execute(_POSTED, values)).scalar_one())
+
+    async def get(self, which: UUID | int) -> Journal:
+        """See the port."""
+        rows = await self._driver.fetch(_BY_PLACE if isinstance(which, int) else _BY_ID, {"which": which})
+        if not rows:
+            raise JournalUnknown(journal=which)
+        (journal,) = await self._with_legs(rows)
+        return journal
+
+    async def list_page(self, after: int, limit: int, reference: str) -> list[Journal]:
+        """See the port."""
+        values = {"after": after, "limit": limit, "reference": reference}
+        return await self._with_legs(await self._driver.fetch(_PAGE_OF if reference else _PAGE, values))
+
+    async def sums_as_of(self, account: str, at: datetime, axis: TimeAxis) -> tuple[int, int]:
+        """See the port."""
+        ((account_id,),) = await self._driver.fetch(_ACCOUNT, {"name": account})
+        # Nothing happens after it is posted but for what a clock is wrong; entries of behind this place are looked at.
+        place = await self._place_at(at if axis is TimeAxis.POST_TIME else at - EVENT_AHEAD_MAX)
+        values = {"account": account_id, "place": place, "at": at}
+        ((debits, credits_),) = await self._driver.fetch(_SUMS_AT, values)
+        if axis is TimeAxis.EVENT_TIME:
+            ((more_debits, more_credits),) = await self._driver.fetch(_LATER, values)
+            debits, credits_ = debits + more_debits, credits_ + more_credits
+        return int(debits), int(credits_)
 
     async def list_entries(self, account: str, after: tuple[int, int], limit: int) -> list[Entry]:
         """See the port."""
@@ -104,26 +194,45 @@ class PostgresJournals:
                 event_time=row.event_time,
                 sequence=row.sequence,
                 leg_number=row.leg_number,
+                post_time=row.post_time,
+                debits_after_fen=row.debits_after_fen,
+                credits_after_fen=row.credits_after_fen,
             )
             for row in await self._connection.execute(_ENTRIES, values)
         ]
 
+    async def _place_at(self, at: datetime) -> int:
+        ((place,),) = await self._driver.fetch(_PLACE_AT, {"at": at})
+        return int(place)
 
-class PostgresBatches:
-    """`BatchRepository` of one transaction."""
+    async def _with_legs(self, rows: Sequence[Row]) -> list[Journal]:
+        legs: dict[int, list[Leg]] = {row[0]: [] for row in rows}
+        for sequence, account, side, amount, scheme, number, generation in await self._driver.fetch(
+            _LEGS, {"sequences": list(legs)}
+        ):
+            purse = None if scheme is None else purse_key(scheme, number, generation)
+            legs[sequence].append(Leg(account, Side(side), amount, purse))
+        return [
+            Journal(
+                journal_id,
+                Posting(event, reference, tuple(legs[sequence]), event_time, participant, purpose, member),
+                post_time,
+                sequence,
+            )
+            for sequence, journal_id, event, reference, event_time, post_time, participant, purpose, member in rows
+        ]
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
-    async def claim(self, batch: PostedBatch, journal: UUID | None, now: datetime) -> int | None:
-        """See the port."""
-        values = {
-            "batch_id": UUID(batch.batch_id),
-            "journal_id": journal,
-            "movement_count": len(batch.movements),
-            "movement_total_fen": batch.total_fen,
-            "post_time": batch.post_time,
-            "fold_time": now,
-        }
-        number: int | None = (await self._connection.execute(_CLAIM, values)).scalar_one_or_none()
-        return number
+def _journal_values(journals: Sequence[NewJournal], written: Sequence[Journal]) -> dict[str, Any]:
+    postings = [new.posting for new in journals]
+    return {
+        "sequences": [journal.sequence for journal in written],
+        "journal_ids": [new.id for new in journals],
+        "events": [posting.event for posting in postings],
+        "references": [posting.reference for posting in postings],
+        "event_times": [posting.event_time for posting in postings],
+        "participants": [posting.participant for posting in postings],
+        "purposes": [posting.purpose for posting in postings],
+        "members": [posting.member for posting in postings],
+        "details": [new.detail for new in journals],
+    }

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.account.adapters.sql_items import BOOK_LESS_PRINTED, BROKEN, COMPARABLE, EXPLAINED
 from services.account.domain.chart import Chart
 from services.account.domain.proof import AccountTotal, Proof, ProofLine
 
@@ -31,31 +32,32 @@ SELECT 1 AS place, debits <> credits AS broken, format('debits %s, credits %s fe
 FROM (SELECT coalesce(sum(amount_fen) FILTER (WHERE side = 1), 0) AS debits,
     coalesce(sum(amount_fen) FILTER (WHERE side = 2), 0) AS credits FROM entry) AS sums
 """
-# The cut between loads that the printed balance holds and those that came after it is known only as well as the
-# terminal's clock: any cut within the tolerance may explain the difference, no other.
+# What a person has decided about a difference is no longer news, until the difference changes.
 _PRINTED = f"""
 WITH seen AS (
     SELECT purse_id, scheme, card_number, generation, last_time, printed_balance_fen,
-        opening_fen + loads_fen - debits_fen AS book_fen
-    FROM purse WHERE counter_max >= 0 AND counter_count = counter_max + 1 AND pending_loads_fen = 0
-), load AS (
-    SELECT seen.purse_id, journal.event_time, last_time, book_fen - printed_balance_fen AS after_fen,
-        sum(amount_fen) OVER newest AS sum_fen,
-        lead(journal.event_time, 1, '-infinity') OVER newest AS next_older
-    FROM seen JOIN entry USING (purse_id) JOIN journal USING (sequence)
-    WHERE side = 2 AND event = ANY(CAST(:load_events AS text[]))
-    WINDOW newest AS (PARTITION BY seen.purse_id ORDER BY journal.event_time DESC, journal.sequence DESC
-        ROWS UNBOUNDED PRECEDING)
-), explained AS (
-    SELECT purse_id, bool_or(sum_fen = after_fen AND event_time >= last_time - CAST(:tolerance AS interval)
-        AND next_older <= last_time + CAST(:tolerance AS interval)) AS by_loads,
-        max(event_time) > min(last_time) + CAST(:tolerance AS interval) AS surely_after
-    FROM load GROUP BY purse_id
-)
+        opening_fen + loads_fen - debits_fen + repeats_fen AS book_fen, {BOOK_LESS_PRINTED} AS after_fen
+    FROM purse WHERE {COMPARABLE}
+), {EXPLAINED.format(load_events=":load_events", tolerance=":tolerance")}
 SELECT seen.purse_id AS place,
-    NOT (coalesce(by_loads, false) OR (book_fen = printed_balance_fen AND NOT coalesce(surely_after, false))) AS broken,
+    {BROKEN} AND NOT EXISTS (SELECT FROM purse_item WHERE purse_item.purse_id = seen.purse_id AND kind = 3
+        AND outcome = 'DECIDED'
+        AND amount_fen = coalesce(nullif(after_fen - coalesce(surely_after_fen, 0), 0), after_fen)) AS broken,
     format('%s: book %s, printed %s fen', {_PURSE.format("seen")}, book_fen, printed_balance_fen) AS what
 FROM seen LEFT JOIN explained USING (purse_id)
+"""
+# Gaps of a purse that a person gave up stay missing; what is open and what was given up is all that is missing.
+_ITEMS = f"""
+SELECT purse.purse_id AS place, counter_max + 1 - counter_count <> coalesce(missing, 0)
+    OR repeats_fen <> coalesce(repeated, 0) AS broken,
+    format('%s: %s counters missing, items say %s; repeated %s, items say %s fen', {_PURSE.format("purse")},
+        counter_max + 1 - counter_count, coalesce(missing, 0), repeats_fen, coalesce(repeated, 0)) AS what
+FROM purse LEFT JOIN (
+    SELECT purse_id,
+        sum(counter_to - counter_from + 1) FILTER (WHERE kind = 1 AND coalesce(outcome, 'DECIDED') = 'DECIDED')
+            AS missing,
+        sum(amount_fen) FILTER (WHERE kind = 2) AS repeated
+    FROM purse_item GROUP BY purse_id) AS items USING (purse_id)
 """
 _COUNTERS = """
 SELECT account.name AS place, account.debits_fen <> coalesce(debits, 0) OR account.credits_fen <> coalesce(credits, 0)
@@ -66,6 +68,30 @@ FROM account LEFT JOIN (
     SELECT account_id, sum(amount_fen) FILTER (WHERE side = 1) AS debits,
         sum(amount_fen) FILTER (WHERE side = 2) AS credits
     FROM entry GROUP BY account_id) AS sums USING (account_id)
+"""
+_RUNNING = """
+SELECT entry.sequence AS place, (debits_after_fen, credits_after_fen) IS DISTINCT FROM (debits, credits) AS broken,
+    format('journals/%s at %s, leg %s: says %s and %s after it, entries sum to %s and %s fen', journal_id,
+        entry.sequence, leg_number, debits_after_fen, credits_after_fen, debits, credits) AS what
+FROM (SELECT sequence, leg_number, debits_after_fen, credits_after_fen,
+        coalesce(sum(amount_fen) FILTER (WHERE side = 1) OVER upto, 0) AS debits,
+        coalesce(sum(amount_fen) FILTER (WHERE side = 2) OVER upto, 0) AS credits
+    FROM entry WINDOW upto AS (PARTITION BY account_id ORDER BY sequence)) AS entry JOIN journal USING (sequence)
+WHERE debits_after_fen IS NOT NULL
+"""
+_MOMENTS = """
+SELECT sequence AS place, post_time < lag(post_time) OVER (ORDER BY sequence) AS broken,
+    format('journals/%s at %s was posted before its predecessor', journal_id, sequence) AS what
+FROM journal
+"""
+_FLOORS = """
+SELECT name AS place, overdraft_fen IS NOT NULL AND chart_number = ANY(CAST(:debit_numbers AS text[]))
+        AND debits_fen - credits_fen - pending_credits_fen < -overdraft_fen
+    OR overdraft_fen IS NOT NULL AND chart_number <> ALL(CAST(:debit_numbers AS text[]))
+        AND credits_fen - debits_fen - pending_debits_fen < -overdraft_fen AS broken,
+    format('accounts/%s: debits %s, credits %s, held %s and %s, overdraft %s fen', name, debits_fen, credits_fen,
+        pending_debits_fen, pending_credits_fen, overdraft_fen) AS what
+FROM account
 """
 _FLOAT = """
 SELECT 1 AS place, booked <> held AS broken, format('2201 %s, purses %s fen', booked, held) AS what
@@ -131,7 +157,11 @@ SELECT sequence AS place, sequence <> row_number() OVER in_order OR hash <> sha2
             journal_id || E'\\n' || event || E'\\n'
             || CAST(extract(epoch FROM event_time) * 1000000 AS bigint) || E'\\n'
             || CAST(extract(epoch FROM post_time) * 1000000 AS bigint) || E'\\n' || octet_length(reference) || E'\\n'
-            || reference || E'\\n' || coalesce(legs.body, ''), 'UTF8')) AS broken,
+            || reference || E'\\n'
+            || CASE WHEN participant || purpose || member = '' THEN ''
+                ELSE 'by|' || participant || '|' || purpose || '|' || member || E'\\n' END
+            || coalesce('detail|' || encode(detail_hash, 'hex') || E'\\n', '')
+            || coalesce(legs.body, ''), 'UTF8')) AS broken,
     format('journals/%s at %s', journal_id, sequence) AS what
 FROM journal LEFT JOIN legs USING (sequence)
 WINDOW in_order AS (ORDER BY sequence)
@@ -141,6 +171,19 @@ SELECT 1 AS place, book.sequence <> coalesce(last.sequence, 0)
     OR book.hash <> coalesce(last.hash, decode(repeat('00', 32), 'hex')) AS broken,
     format('the book ends at %s, its last journal is %s', book.sequence, coalesce(last.sequence, 0)) AS what
 FROM book LEFT JOIN (SELECT sequence, hash FROM journal ORDER BY sequence DESC LIMIT 1) AS last ON true
+"""
+# `domain.batch.PostedBatch.digest` says the same.
+_DETAIL_SEALS = """
+SELECT batch_number AS place, batch_fold.detail_hash IS DISTINCT FROM coalesce(digest, sha256(''))
+    OR (journal_id IS NOT NULL AND journal.detail_hash IS DISTINCT FROM batch_fold.detail_hash) AS broken,
+    format('batches/%s: its movements are not those that were sealed', batch_id) AS what
+FROM batch_fold LEFT JOIN journal USING (journal_id)
+LEFT JOIN (SELECT batch_number, sha256(string_agg(body, '' ORDER BY body)) AS digest FROM (
+        SELECT batch_number, substr(int2send(scheme), 2) || card_number || int4send(generation) || '\\x00'
+            || int4send(counter) || int8send(amount_fen) || int8send(balance_before_fen)
+            || int8send(CAST(extract(epoch FROM event_time) AS bigint)) AS body
+        FROM movement JOIN purse USING (purse_id)) AS rows GROUP BY batch_number) AS bodies USING (batch_number)
+WHERE batch_fold.detail_hash IS NOT NULL
 """
 _PENDING_ACCOUNTS = """
 SELECT name AS place, pending_debits_fen <> coalesce(debits, 0) OR pending_credits_fen <> coalesce(credits, 0)
@@ -165,15 +208,24 @@ FROM purse LEFT JOIN (
     GROUP BY purse_id) AS held USING (purse_id)
 WHERE pending_debits_fen > 0 OR pending_loads_fen > 0 OR coalesce(debits, credits) IS NOT NULL
 """
+# A part is posted leg by leg under the numbers of what is left: it may be less on any account and side, never more.
 _OUTCOMES = """
-SELECT reservation_id AS place, state = 'COMMITTED' AND (SELECT count(*) FROM (
+SELECT reservation_id AS place, state = 'COMMITTED' AND CASE WHEN partial THEN EXISTS (
+        SELECT FROM (SELECT account_id, side, purse_id, sum(amount_fen) AS posted FROM entry
+            WHERE entry.sequence = journal.sequence GROUP BY account_id, side, purse_id) AS part
+        WHERE posted > coalesce((SELECT sum(amount_fen) FROM reservation_leg
+            WHERE reservation_leg.reservation_id = reservation.reservation_id
+            AND reservation_leg.account_id = part.account_id AND reservation_leg.side = part.side
+            AND reservation_leg.purse_id IS NOT DISTINCT FROM part.purse_id), 0))
+        OR NOT EXISTS (SELECT FROM entry WHERE entry.sequence = journal.sequence)
+    ELSE (SELECT count(*) FROM (
         SELECT leg_number, account_id, side, amount_fen, purse_id FROM reservation_leg
         WHERE reservation_leg.reservation_id = reservation.reservation_id
         INTERSECT SELECT leg_number, account_id, side, amount_fen, purse_id FROM entry
         WHERE entry.sequence = journal.sequence) AS same)
     <> greatest((SELECT count(*) FROM reservation_leg
             WHERE reservation_leg.reservation_id = reservation.reservation_id),
-        (SELECT count(*) FROM entry WHERE entry.sequence = journal.sequence)) AS broken,
+        (SELECT count(*) FROM entry WHERE entry.sequence = journal.sequence)) END AS broken,
     format('reservations/%s: committed by journals/%s, which posts other legs', reservation_id, journal_id) AS what
 FROM reservation LEFT JOIN journal USING (journal_id)
 """
@@ -185,12 +237,17 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
         "Opening + loads - debits of a purse = balance it printed last + loads after that; no gap, no load in doubt.",
         _PRINTED,
     ),
+    ("I5", "Every missing counter and every repetition of a purse stands in an item.", _ITEMS),
+    ("I6", "The sums that every entry carries equal the entries up to it.", _RUNNING),
+    ("I6", "No account is below its floor.", _FLOORS),
     ("I6", "The counters of every account equal the sums of its entries.", _COUNTERS),
     ("I6", "The card float (2201) equals the sum of all purses.", _FLOAT),
     ("I6", "Every purse equals its opening, movements, loads and corrections.", _PURSES),
     ("I6", "Movements and openings sum to the float entries of their journals.", _DETAILS),
     ("I10", "Every folded batch holds its movements once and is posted by one journal.", _BATCHES),
     ("I13", "Every journal carries the hash over its predecessor and itself, without gaps.", _CHAIN),
+    ("I13", "The movements of every batch are those that were sealed.", _DETAIL_SEALS),
+    ("I13", "Posting times never go back along the book.", _MOMENTS),
     ("I13", "The head of the book is its last journal.", _HEAD),
     ("I14", "Pending sums of every account equal its pending reservations.", _PENDING_ACCOUNTS),
     ("I14", "Pending sums of every purse equal its pending reservations.", _PENDING_PURSES),
@@ -231,6 +288,7 @@ class PostgresProofs:
             "load_events": sorted(self._chart.load_events),
             "float": self._chart.float_number,
             "tolerance": f"{clock_tolerance_s} seconds",
+            "debit_numbers": [line.number for line in self._chart.lines.values() if line.kind.grows_by_debits],
         }
         lines = [await self._line(*check, values) for check in CHECKS]
         totals = tuple(

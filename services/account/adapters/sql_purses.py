@@ -8,7 +8,6 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.runtime.database import driver_connection
 from services.account.adapters.binary import (
     bytea_array,
     copy_rows,
@@ -18,10 +17,12 @@ from services.account.adapters.binary import (
     moment_array,
     pg_moments,
 )
+from services.account.adapters.sql_items import BOOK_LESS_PRINTED, COMPARABLE, PostgresItems
 from services.account.application.ports import LockedPurses
-from services.account.domain.batch import FoldedPurses, IssuedCards, Movements
+from services.account.domain.batch import IssuedCards, Movements
 from services.account.domain.columns import I64, Bools, KeyColumns
 from services.account.domain.errors import PurseUnknown
+from services.account.domain.folding import FoldedPurses
 from services.account.domain.purse import SCHEMES, Purse, PurseChange, PurseKey
 
 _KEYS = (
@@ -29,41 +30,52 @@ _KEYS = (
     " WITH ORDINALITY AS key (scheme, card_number, generation, position)"
 )
 _SAME = "purse.scheme = key.scheme AND purse.card_number = key.card_number AND purse.generation = key.generation"
-# Keys come in order, and are inserted and locked in that order: two batches that meet wait in one direction only.
 _CREATE = (
     "INSERT INTO purse (scheme, card_number, generation)"
     f" SELECT key.scheme, key.card_number, key.generation FROM {_KEYS}"
     f" WHERE NOT EXISTS (SELECT FROM purse WHERE {_SAME}) ORDER BY key.position ON CONFLICT DO NOTHING"
 )
-_LOCK = (
-    f"SELECT key.position, purse.purse_id, purse.counter_max FROM {_KEYS} JOIN purse ON {_SAME}"
-    " ORDER BY key.position FOR NO KEY UPDATE OF purse"
-)
+# One transaction at a time holds many purses, and a few are taken beside it by those that want several. That saves
+# locking row by row, which would write every row twice; a single purse needs no such care, it closes no circle.
+_MANY = 0x0070_7572
+_HOLD_MANY = f"SELECT pg_advisory_xact_lock({_MANY})"
+_HOLD_SEVERAL = f"SELECT pg_advisory_xact_lock_shared({_MANY})"
+_FOUND = f"FROM {_KEYS} JOIN purse ON {_SAME} ORDER BY key.position"
+_FIND = f"SELECT key.position, purse.purse_id, purse.counter_max {_FOUND}"
+_LOCK = f"SELECT key.position, purse.purse_id {_FOUND} FOR NO KEY UPDATE OF purse"
 _CHANGE = (
     "UPDATE purse SET loads_fen = purse.loads_fen + change.loads_fen,"
     " corrections_debit_fen = purse.corrections_debit_fen + change.corrections_debit_fen,"
     " corrections_credit_fen = purse.corrections_credit_fen + change.corrections_credit_fen,"
     " pending_loads_fen = purse.pending_loads_fen + change.pending_loads_fen,"
-    " pending_debits_fen = purse.pending_debits_fen + change.pending_debits_fen"
-    " FROM unnest(CAST(%(schemes)s AS smallint[]), CAST(%(numbers)s AS bytea[]), CAST(%(generations)s AS integer[]),"
-    " CAST(%(loads)s AS bigint[]), CAST(%(debits)s AS bigint[]), CAST(%(credits)s AS bigint[]),"
-    " CAST(%(pending_loads)s AS bigint[]), CAST(%(pending_debits)s AS bigint[]))"
-    " AS change (scheme, card_number, generation, loads_fen, corrections_debit_fen, corrections_credit_fen,"
-    " pending_loads_fen, pending_debits_fen)"
-    " WHERE purse.scheme = change.scheme AND purse.card_number = change.card_number"
-    " AND purse.generation = change.generation"
+    " pending_debits_fen = purse.pending_debits_fen + change.pending_debits_fen,"
+    " last_load_time = greatest(purse.last_load_time, change.load_time)"
+    " FROM unnest(CAST(%(purse_ids)s AS integer[]), CAST(%(loads)s AS bigint[]), CAST(%(debits)s AS bigint[]),"
+    " CAST(%(credits)s AS bigint[]), CAST(%(pending_loads)s AS bigint[]), CAST(%(pending_debits)s AS bigint[]),"
+    " CAST(%(load_times)s AS timestamptz[]))"
+    " AS change (purse_id, loads_fen, corrections_debit_fen, corrections_credit_fen, pending_loads_fen,"
+    " pending_debits_fen, load_time)"
+    " WHERE purse.purse_id = change.purse_id"
 )
 _FOLD = (
-    "UPDATE purse SET debits_fen = purse.debits_fen + folded.debits_fen,"
+    "WITH done AS (UPDATE purse SET debits_fen = purse.debits_fen + folded.debits_fen,"
+    " repeats_fen = purse.repeats_fen + folded.repeats_fen,"
     " counter_count = purse.counter_count + folded.counter_count,"
     " counter_max = greatest(purse.counter_max, folded.counter_max),"
     " printed_balance_fen = CASE WHEN folded.counter_max > purse.counter_max"
     " THEN folded.printed_balance_fen ELSE purse.printed_balance_fen END,"
     " last_time = CASE WHEN folded.counter_max > purse.counter_max THEN folded.last_time ELSE purse.last_time END"
-    " FROM unnest(CAST(%(purse_ids)s AS integer[]), CAST(%(debits)s AS bigint[]), CAST(%(counts)s AS bigint[]),"
-    " CAST(%(maxima)s AS integer[]), CAST(%(printed)s AS bigint[]), CAST(%(times)s AS timestamptz[]))"
-    " AS folded (purse_id, debits_fen, counter_count, counter_max, printed_balance_fen, last_time)"
+    " FROM unnest(CAST(%(purse_ids)s AS integer[]), CAST(%(debits)s AS bigint[]), CAST(%(repeats)s AS bigint[]),"
+    " CAST(%(counts)s AS bigint[]), CAST(%(maxima)s AS integer[]), CAST(%(printed)s AS bigint[]),"
+    " CAST(%(times)s AS timestamptz[]))"
+    " AS folded (purse_id, debits_fen, repeats_fen, counter_count, counter_max, printed_balance_fen, last_time)"
     " WHERE purse.purse_id = folded.purse_id"
+    " RETURNING purse.purse_id, opening_fen, loads_fen, purse.debits_fen, purse.repeats_fen, purse.printed_balance_fen,"
+    " purse.counter_max, purse.counter_count, pending_loads_fen, purse.last_time, last_load_time)"
+    " SELECT (SELECT count(*) FROM done), ARRAY(SELECT purse_id FROM done"
+    f" WHERE {COMPARABLE} AND ({BOOK_LESS_PRINTED} <> 0"
+    " OR last_load_time > last_time + CAST(%(tolerance)s AS interval))"
+    " UNION SELECT purse_id FROM done JOIN purse_item USING (purse_id) WHERE kind = 3 AND close_time IS NULL)"
 )
 _SEEN = (
     "SELECT pair.position FROM unnest(CAST(%(purse_ids)s AS integer[]), CAST(%(counters)s AS integer[]))"
@@ -88,7 +100,8 @@ _OPEN = (
 )
 _GET = text(
     "SELECT opening_fen, loads_fen, debits_fen, corrections_debit_fen, corrections_credit_fen, pending_loads_fen,"
-    " pending_debits_fen, counter_max, counter_count, printed_balance_fen, last_time FROM purse"
+    " pending_debits_fen, counter_max, counter_count, printed_balance_fen, last_time, repeats_fen, last_load_time"
+    " FROM purse"
     " WHERE scheme = :scheme AND card_number = :number AND generation = :generation"
 )
 
@@ -98,11 +111,14 @@ def purse_key(scheme: int, card_number: bytes, generation: int) -> PurseKey:
     return PurseKey(SCHEMES[scheme], bytes(card_number).hex(), generation)
 
 
-class PostgresPurses:
+class PostgresPurses(PostgresItems):
     """`PurseRepository` of one transaction."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, load_events: frozenset[str]) -> None:
+        super().__init__(connection, load_events)
         self._connection = connection
+        # Short keys of the purses that this transaction locked by `lock`.
+        self.locked: dict[PurseKey, int] = {}
 
     async def get(self, key: PurseKey) -> Purse:
         """See the port."""
@@ -116,38 +132,39 @@ class PostgresPurses:
             raise PurseUnknown(purse=key.name)
         return Purse(key, **row._asdict())
 
-    async def lock(self, keys: Sequence[PurseKey]) -> None:
+    async def lock(self, keys: Sequence[PurseKey]) -> set[PurseKey]:
         """See the port."""
-        rows = await self._fetch(_LOCK, _key_values(KeyColumns.of(list(keys))))
-        found = {row[0] for row in rows}
-        for position, key in enumerate(keys, 1):
-            if position not in found:
-                raise PurseUnknown(purse=key.name)
+        if len(keys) > 1:
+            await self._driver.execute(_HOLD_SEVERAL)
+        for position, purse_id in await self._driver.fetch(_LOCK, _key_values(KeyColumns.of(list(keys)))):
+            self.locked[keys[position - 1]] = purse_id
+        return set(self.locked)
+
+    async def ids(self, keys: Sequence[PurseKey]) -> I64:
+        """See the port."""
+        return np.array([self.locked[key] for key in keys], dtype=np.int64)
 
     async def change(self, changes: Sequence[PurseChange]) -> None:
         """See the port."""
-        values = _key_values(KeyColumns.of([change.key for change in changes])) | {
+        values = {
+            "purse_ids": [self.locked[change.key] for change in changes],
             "loads": [change.loads_fen for change in changes],
             "debits": [change.corrections_debit_fen for change in changes],
             "credits": [change.corrections_credit_fen for change in changes],
             "pending_loads": [change.pending_loads_fen for change in changes],
             "pending_debits": [change.pending_debits_fen for change in changes],
+            "load_times": [change.load_time for change in changes],
         }
-        assert await self._execute(_CHANGE, values) == len(changes), "purses are locked before they are changed"
+        assert await self._driver.execute(_CHANGE, values) == len(changes), "purses are locked before they are changed"
 
     async def lock_columns(self, keys: KeyColumns) -> LockedPurses:
         """See the port."""
+        await self._driver.execute(_HOLD_MANY)
         values = _key_values(keys)
-        attempt = await self._connection.begin_nested()
-        found = await self._fetch(_LOCK, values)
+        found = await self._driver.fetch(_FIND, values)
         if len(found) < len(keys):
-            # Creating under these locks could wait in a circle. Going back to the savepoint lets them go; then all
-            # missing purses are created in order, and only then is anything locked.
-            await attempt.rollback()
-            await self._execute(_CREATE, values)
-            found = await self._fetch(_LOCK, values)
-        else:
-            await attempt.commit()
+            await self._driver.execute(_CREATE, values)
+            found = await self._driver.fetch(_FIND, values)
         rows = np.array(found, dtype=np.int64).reshape(-1, 3)
         assert len(rows) == len(keys), "purses are never removed"
         return LockedPurses(rows[:, 1], rows[:, 2])
@@ -156,20 +173,24 @@ class PostgresPurses:
         """See the port."""
         values = {"purse_ids": int4_array(purse_ids), "counters": int4_array(counters)}
         known = np.zeros(len(purse_ids), dtype=np.bool_)
-        known[[row[0] - 1 for row in await self._fetch(_SEEN, values)]] = True
+        known[[row[0] - 1 for row in await self._driver.fetch(_SEEN, values)]] = True
         return known
 
-    async def fold(self, locked: LockedPurses, folded: FoldedPurses) -> None:
+    async def fold(self, locked: LockedPurses, folded: FoldedPurses, tolerance_s: float) -> I64:
         """See the port."""
         values = {
             "purse_ids": int4_array(locked.purse_ids),
             "debits": int8_array(folded.debits_fen),
+            "repeats": int8_array(folded.repeats_fen),
             "counts": int8_array(folded.counter_count),
             "maxima": int4_array(folded.counter_max),
             "printed": int8_array(folded.printed_balance_fen),
             "times": moment_array(folded.times_s),
+            "tolerance": f"{tolerance_s} seconds",
         }
-        assert await self._execute(_FOLD, values) == len(locked.purse_ids), "purses are locked before they are folded"
+        ((count, doubtful),) = await self._driver.fetch(_FOLD, values)
+        assert count == len(locked.purse_ids), "purses are taken before they are folded"
+        return np.array(doubtful, dtype=np.int64)
 
     async def add_movements(self, batch_number: int, purse_ids: I64, movements: Movements) -> None:
         """See the port."""
@@ -183,13 +204,11 @@ class PostgresPurses:
                 np.full(len(movements), batch_number, dtype=">i4"),
             ]
         )
-        driver = await driver_connection(self._connection)
-        async with driver.cursor() as cursor, cursor.copy(_COPY_MOVEMENTS) as copy:
-            await copy.write(rows)
+        await self._driver.copy(_COPY_MOVEMENTS, rows)
 
     async def unopened(self, locked: LockedPurses) -> Bools:
         """See the port."""
-        rows = await self._fetch(_OPENED, {"purse_ids": int4_array(locked.purse_ids)})
+        rows = await self._driver.fetch(_OPENED, {"purse_ids": int4_array(locked.purse_ids)})
         fresh: Bools = ~np.isin(locked.purse_ids, np.array([row[0] for row in rows], dtype=np.int64))
         return fresh
 
@@ -202,21 +221,9 @@ class PostgresPurses:
             "at": cards.issue_time,
             "journal": journal,
         }
-        await self._execute(_OPEN_DETAIL, values)
-        assert await self._execute(_OPEN, values) == len(locked.purse_ids), "purses are locked before they are opened"
-
-    async def _fetch(self, statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        # Past SQLAlchemy: its row objects cost more than the query when there are thousands.
-        driver = await driver_connection(self._connection)
-        async with driver.cursor(binary=True) as cursor:
-            await cursor.execute(statement, values)
-            return await cursor.fetchall()
-
-    async def _execute(self, statement: str, values: dict[str, Any]) -> int:
-        driver = await driver_connection(self._connection)
-        async with driver.cursor() as cursor:
-            await cursor.execute(statement, values)
-            return cursor.rowcount
+        await self._driver.execute(_OPEN_DETAIL, values)
+        count = await self._driver.execute(_OPEN, values)
+        assert count == len(locked.purse_ids), "purses are taken before they are opened"
 
 
 def _key_values(keys: KeyColumns) -> dict[str, Any]:

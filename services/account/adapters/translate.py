@@ -9,9 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.errors import RequestMalformed
 from services.account.domain.accounts import Account
-from services.account.domain.book import Entry, Journal, Leg, Posting
-from services.account.domain.chart import AccountKind, Chart, Side
-from services.account.domain.errors import ReservationUnknown
+from services.account.domain.book import EVENT_AHEAD_MAX, Entry, Journal, Leg, Posting, TimeAxis
+from services.account.domain.chart import AccountKind, Chart, ChartLine, Side
+from services.account.domain.errors import JournalUnknown, ReservationUnknown
+from services.account.domain.folding import ItemKind, PurseItem
 from services.account.domain.proof import Proof
 from services.account.domain.purse import Purse, PurseKey
 from services.account.domain.reservation import Reservation
@@ -69,8 +70,41 @@ def reservation_id(name: str) -> UUID:
         raise ReservationUnknown(reservation=text) from None
 
 
+def journal_id(name: str) -> UUID:
+    """The id in `journals/{uuid}`.
+
+    Raises:
+        JournalUnknown: No UUID, so nothing has that name.
+    """
+    text = name.removeprefix("journals/")
+    try:
+        return UUID(text)
+    except ValueError:
+        raise JournalUnknown(journal=text) from None
+
+
+def journal_or_place(name: str) -> UUID | int:
+    """The id in `journals/{uuid}`, or the place in `journals/{sequence}`."""
+    text = name.removeprefix("journals/")
+    return int(text) if text.isdecimal() and len(text) < 20 else journal_id(name)
+
+
+def time_axis(axis: int) -> TimeAxis:
+    """Which time decides; posting time unless the caller says otherwise."""
+    return TimeAxis.EVENT_TIME if axis == account_service_pb2.TIME_AXIS_EVENT_TIME else TimeAxis.POST_TIME
+
+
+def item_kind(kind: int) -> ItemKind | None:
+    """The kind of a filter; None for all."""
+    return ItemKind(kind) if kind else None
+
+
 def posting(message: account_service_pb2.Posting, now: datetime) -> Posting:
-    """What is to be posted or held; its legs passed the rules of the schema."""
+    """What is to be posted or held; its legs passed the rules of the schema.
+
+    Raises:
+        RequestMalformed: It says it happened more than a day after now.
+    """
     legs = tuple(
         Leg(
             account_name(leg.account),
@@ -81,6 +115,8 @@ def posting(message: account_service_pb2.Posting, now: datetime) -> Posting:
         for leg in message.legs
     )
     event_time = moment(message.event_time) if message.HasField("event_time") else now
+    if event_time > now + EVENT_AHEAD_MAX:
+        raise RequestMalformed(field="event_time", description="is more than a day ahead")
     return Posting(message.event, message.reference, legs, event_time)
 
 
@@ -94,7 +130,7 @@ def account_to_pb(account: Account, chart: Chart) -> account_pb2.Account:
         kind=_KINDS[account.kind],
         display_name_zh=line.name_zh,
         display_name_en=line.name_en,
-        asset=chart.asset,
+        asset=account.asset,
         debits_fen=account.debits_fen,
         credits_fen=account.credits_fen,
         pending_debits_fen=account.pending_debits_fen,
@@ -102,6 +138,32 @@ def account_to_pb(account: Account, chart: Chart) -> account_pb2.Account:
         balance_fen=account.balance_fen,
         balance_limit_fen=account.balance_limit_fen,
         create_time=timestamp(account.create_time),
+        overdraft_fen=account.overdraft_fen,
+    )
+
+
+def balance_to_pb(account: Account, at: datetime) -> account_pb2.Balance:
+    """The sums of an account at a moment."""
+    return account_pb2.Balance(
+        account=f"accounts/{account.name}",
+        asset=account.asset,
+        debits_fen=account.debits_fen,
+        credits_fen=account.credits_fen,
+        balance_fen=account.balance_fen,
+        as_of_time=timestamp(at),
+    )
+
+
+def chart_line_to_pb(line: ChartLine) -> account_pb2.ChartLine:
+    """A line of the chart."""
+    return account_pb2.ChartLine(
+        number=line.number,
+        kind=_KINDS[line.kind],
+        display_name_zh=line.name_zh,
+        display_name_en=line.name_en,
+        asset=line.asset,
+        owned_by=line.owned_by.value,
+        floored=line.floored,
     )
 
 
@@ -122,6 +184,9 @@ def journal_to_pb(journal: Journal) -> account_pb2.Journal:
         event_time=timestamp(journal.posting.event_time),
         post_time=timestamp(journal.post_time),
         sequence=journal.sequence,
+        participant=journal.posting.participant,
+        purpose=journal.posting.purpose,
+        member=journal.posting.member,
     )
 
 
@@ -136,11 +201,16 @@ def reservation_to_pb(reservation: Reservation) -> account_pb2.Reservation:
         expire_time=timestamp(reservation.expire_time),
         journal=f"journals/{reservation.journal}" if reservation.journal else "",
         create_time=timestamp(reservation.create_time),
+        partial=reservation.partial,
     )
 
 
-def entry_to_pb(entry: Entry) -> account_pb2.Entry:
-    """A line of an account."""
+def entry_to_pb(entry: Entry, kind: AccountKind) -> account_pb2.Entry:
+    """A line of an account of a kind."""
+    balance = None
+    if entry.debits_after_fen is not None and entry.credits_after_fen is not None:
+        balance = entry.debits_after_fen - entry.credits_after_fen
+        balance = balance if kind.grows_by_debits else -balance
     return account_pb2.Entry(
         journal=f"journals/{entry.journal}",
         event=entry.event,
@@ -150,6 +220,9 @@ def entry_to_pb(entry: Entry) -> account_pb2.Entry:
         purse=_purse_name(entry.leg),
         event_time=timestamp(entry.event_time),
         sequence=entry.sequence,
+        leg_number=entry.leg_number,
+        post_time=timestamp(entry.post_time),
+        balance_fen=balance,
     )
 
 
@@ -167,6 +240,24 @@ def purse_to_pb(purse: Purse) -> account_pb2.Purse:
         last_time=timestamp(purse.last_time),
         gap_open=purse.gap_open,
         pending_loads_fen=purse.pending_loads_fen,
+        repeats_fen=purse.repeats_fen,
+    )
+
+
+def item_to_pb(item: PurseItem) -> account_pb2.PurseItem:
+    """What does not add up."""
+    outcome = f"PURSE_ITEM_OUTCOME_{item.outcome.value if item.outcome else 'UNSPECIFIED'}"
+    return account_pb2.PurseItem(
+        name=f"purseItems/{item.id}",
+        purse=f"purses/{item.key.name}",
+        kind=account_pb2.PurseItemKind.Value(f"PURSE_ITEM_KIND_{item.kind.name}"),
+        counter_from=item.counter_from,
+        counter_to=item.counter_to,
+        amount_fen=item.amount_fen,
+        open_time=timestamp(item.open_time),
+        close_time=timestamp(item.close_time),
+        outcome=account_pb2.PurseItemOutcome.Value(outcome),
+        note=item.note,
     )
 
 

@@ -9,8 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from libs.clock import Clock
 from libs.runtime.database import UnitOfWork
 from libs.runtime.outbox import Outbox
-from services.account.adapters.sql_accounts import PostgresAccounts
-from services.account.adapters.sql_book import PostgresBatches, PostgresJournals
+from services.account.adapters.sql_accounts import AccountIds, PostgresAccounts
+from services.account.adapters.sql_batches import PostgresBatches
+from services.account.adapters.sql_book import PostgresJournals
+from services.account.adapters.sql_claims import PostgresClaims
 from services.account.adapters.sql_proof import PostgresProofs
 from services.account.adapters.sql_purses import PostgresPurses
 from services.account.adapters.sql_reservations import PostgresReservations
@@ -31,8 +33,16 @@ class OutboxEvents:
 
 
 class AccountUnitOfWork(UnitOfWork):
-    """One transaction with the repositories of the ledger."""
+    """One transaction with the repositories of the ledger.
 
+    Args:
+        engine: Of the process.
+        chart: The chart of accounts.
+        clock: For the runtime's rows.
+        remembered: Short keys of accounts, shared by all transactions of a process.
+    """
+
+    claims: PostgresClaims
     events: OutboxEvents
     accounts: PostgresAccounts
     purses: PostgresPurses
@@ -41,17 +51,20 @@ class AccountUnitOfWork(UnitOfWork):
     reservations: PostgresReservations
     proofs: PostgresProofs
 
-    def __init__(self, engine: AsyncEngine, chart: Chart, clock: Clock) -> None:
+    def __init__(self, engine: AsyncEngine, chart: Chart, clock: Clock, remembered: AccountIds | None = None) -> None:
         super().__init__(engine, clock)
         self._chart = chart
+        self._remembered = remembered or AccountIds()
 
     async def _open(self) -> None:
         self.events = OutboxEvents(self.outbox)
-        self.accounts = PostgresAccounts(self.connection, self._chart)
-        self.purses = PostgresPurses(self.connection)
+        self.claims = PostgresClaims(self.connection)
+        self.accounts = PostgresAccounts(self.connection, self._chart, self._remembered)
+        self.purses = PostgresPurses(self.connection, self._chart.load_events)
         self.batches = PostgresBatches(self.connection)
-        self.journals = PostgresJournals(self.connection)
-        self.reservations = PostgresReservations(self.connection)
+        keys = (self.accounts.ids, self.purses.locked)
+        self.journals = PostgresJournals(self.connection, *keys)
+        self.reservations = PostgresReservations(self.connection, *keys)
         self.proofs = PostgresProofs(self.connection, self._chart)
 
 

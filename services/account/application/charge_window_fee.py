@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from libs.clock import Clock
-from services.account.application.booking import book
+from services.account.application.booking import book, sums_after
 from services.account.application.ports import IdFactory, UnitOfWork
 from services.account.domain.batch import check_account
-from services.account.domain.book import Leg, Posting
+from services.account.domain.book import Leg, NewJournal, Posting
 from services.account.domain.chart import Chart, Side
 from services.account.domain.errors import FactMalformed
 
@@ -45,5 +45,5 @@ class ChargeWindowFee:
         now = self._clock.now()
         legs = (Leg(payable, Side.DEBIT, fee_fen), Leg("6002", Side.CREDIT, fee_fen))
         posting = Posting(EVENT, window, legs, close_time)
-        await book(uow, self._chart, posting, now, posted=1)
-        await uow.journals.post(self._new_id(), posting, now)
+        accounts = await book(uow, self._chart, now, posted=posting)
+        await uow.journals.post([NewJournal(self._new_id(), posting, sums_after(posting, accounts))], now)

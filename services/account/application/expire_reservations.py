@@ -5,7 +5,7 @@ from uuid import UUID
 
 from libs.clock import Clock
 from libs.runtime.logging import get_logger
-from services.account.application.booking import book
+from services.account.application.booking import book, compare_purses
 from services.account.application.ports import Transaction
 from services.account.domain.chart import Chart
 from services.account.domain.events import ReservationExpired
@@ -18,11 +18,14 @@ _ROUND = 100
 class ExpireReservations:
     """The sweep. Late or killed, it changes nothing that a caller sees decided: time decides, the sweep only notes."""
 
-    def __init__(self, transaction: Transaction, chart: Chart, clock: Clock, period_s: float) -> None:
+    def __init__(
+        self, transaction: Transaction, chart: Chart, clock: Clock, period_s: float, clock_tolerance_s: float
+    ) -> None:
         self._transaction = transaction
         self._chart = chart
         self._clock = clock
         self._period_s = period_s
+        self._clock_tolerance_s = clock_tolerance_s
 
     async def run(self) -> None:
         """Sweep until cancelled, every `period_s` seconds and at once again after a full round."""
@@ -47,7 +50,8 @@ class ExpireReservations:
             if expired is found:
                 return
             await uow.reservations.resolve(expired, now)
-            await book(uow, self._chart, found.posting, now, pending=-1)
+            await book(uow, self._chart, now, released=found.posting)
             await uow.events.add([ReservationExpired(found.id, found.posting.reference, now)])
+            await compare_purses(uow, found.posting, self._clock_tolerance_s, now)
             await uow.commit()
         log.info("account.reservation_expired", reservation=str(found.id), reference=found.posting.reference)

@@ -4,10 +4,10 @@ import numpy as np
 
 from libs.clock import Clock
 from libs.runtime.logging import get_logger
-from services.account.application.booking import book
+from services.account.application.booking import book, sums_after
 from services.account.application.ports import IdFactory, UnitOfWork
 from services.account.domain.batch import IssuedCards
-from services.account.domain.book import Posting
+from services.account.domain.book import NewJournal, Posting
 from services.account.domain.chart import Chart
 
 log = get_logger("citycard.account")
@@ -16,10 +16,11 @@ log = get_logger("citycard.account")
 class OpenPurses:
     """Opens purses, one card or thousands at once."""
 
-    def __init__(self, chart: Chart, clock: Clock, new_id: IdFactory) -> None:
+    def __init__(self, chart: Chart, clock: Clock, new_id: IdFactory, clock_tolerance_s: float) -> None:
         self._chart = chart
         self._clock = clock
         self._new_id = new_id
+        self._clock_tolerance_s = clock_tolerance_s
 
     async def __call__(self, uow: UnitOfWork, issued: IssuedCards, event_id: str) -> None:
         """Open them in the transaction of the event, which the caller commits.
@@ -50,10 +51,13 @@ class OpenPurses:
         cards = ordered.take(fresh)
         legs = cards.legs(self._chart)
         journal = self._new_id() if legs else None
-        await uow.purses.open(locked.take(fresh), cards, journal)
+        now = self._clock.now()
+        opened = locked.take(fresh)
+        await uow.purses.open(opened, cards, journal)
+        # Cards that rode before the news of their issue came have balances that only now can be explained.
+        await uow.purses.compare(opened.purse_ids, self._clock_tolerance_s, now)
         if journal is not None:
-            now = self._clock.now()
             posting = Posting("cards_issued", f"events/{event_id}", legs, issued.issue_time)
-            await book(uow, self._chart, posting, now, posted=1)
-            await uow.journals.post(journal, posting, now)
+            accounts = await book(uow, self._chart, now, posted=posting)
+            await uow.journals.post([NewJournal(journal, posting, sums_after(posting, accounts))], now)
         log.info("account.purses_opened", card_count=len(fresh))

@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from libs.runtime.requests import RequestKey
 from services.account.domain.accounts import Account, AccountChange
-from services.account.domain.batch import FoldedPurses, IssuedCards, Movements, PostedBatch
-from services.account.domain.book import Entry, Journal, Posting
+from services.account.domain.batch import IssuedCards, Movements, PostedBatch
+from services.account.domain.book import Entry, Journal, NewJournal, TimeAxis
 from services.account.domain.columns import I64, Bools, KeyColumns
 from services.account.domain.events import LedgerEvent
+from services.account.domain.folding import Findings, FoldedPurses, ItemKind, PurseItem
 from services.account.domain.proof import Proof
 from services.account.domain.purse import Purse, PurseChange, PurseKey
 from services.account.domain.reservation import Reservation
@@ -37,6 +38,18 @@ class Requests(Protocol):
 
     async def answer(self, key: RequestKey, value: object) -> None:
         """Keep the answer for repetitions."""
+        ...
+
+
+class Claims(Protocol):
+    """Claims of many requests at once, for postings that share a transaction."""
+
+    async def digests(self, keys: Sequence[RequestKey]) -> dict[RequestKey, bytes]:
+        """Of requests that were answered before: the digest of what was asked then."""
+        ...
+
+    async def keep(self, answers: Sequence[tuple[RequestKey, object]]) -> bool:
+        """Claim requests together with their answers; False when another transaction was faster with one of them."""
         ...
 
 
@@ -73,8 +86,8 @@ class AccountRepository(Protocol):
         """Add to the balances of accounts that are locked."""
         ...
 
-    async def set_limit(self, name: str, balance_limit_fen: int) -> None:
-        """Change the limit of an account that is locked."""
+    async def set_limits(self, name: str, balance_limit_fen: int, overdraft_fen: int | None) -> None:
+        """Change limit and overdraft of an account that is locked; no overdraft means no floor."""
         ...
 
 
@@ -95,6 +108,21 @@ class LockedPurses:
         return LockedPurses(self.purse_ids[rows], self.counter_max[rows])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Repeats:
+    """Movements under counters that were there before.
+
+    Attributes:
+        purse_ids: Short keys.
+        counters: The counter of each.
+        amounts_fen: What was taken again.
+    """
+
+    purse_ids: I64
+    counters: I64
+    amounts_fen: I64
+
+
 class PurseRepository(Protocol):
     """Purses, their openings and movements. Every lock is taken in the order of keys."""
 
@@ -106,12 +134,8 @@ class PurseRepository(Protocol):
         """
         ...
 
-    async def lock(self, keys: Sequence[PurseKey]) -> None:
-        """Lock a few purses, given in order.
-
-        Raises:
-            PurseUnknown: Naming the first that does not exist.
-        """
+    async def lock(self, keys: Sequence[PurseKey]) -> set[PurseKey]:
+        """Lock a few purses, given in order; returns those that exist."""
         ...
 
     async def change(self, changes: Sequence[PurseChange]) -> None:
@@ -119,15 +143,67 @@ class PurseRepository(Protocol):
         ...
 
     async def lock_columns(self, keys: KeyColumns) -> LockedPurses:
-        """Lock many purses, given in order and each once; those not heard of yet are created empty."""
+        """Take many purses, given in order and each once, for this transaction; those not heard of yet are created.
+
+        One transaction at a time holds many; a transaction that locks several by `lock` waits for it.
+        """
+        ...
+
+    async def ids(self, keys: Sequence[PurseKey]) -> I64:
+        """Short keys of purses that are locked."""
         ...
 
     async def seen(self, purse_ids: I64, counters: I64) -> Bools:
         """Which pairs of purse and counter were folded before."""
         ...
 
-    async def fold(self, locked: LockedPurses, folded: FoldedPurses) -> None:
-        """Add what a batch brought to locked purses; the printed balance moves only to a higher counter."""
+    async def fold(self, locked: LockedPurses, folded: FoldedPurses, tolerance_s: float) -> I64:
+        """Add what a batch brought to locked purses; the printed balance moves only to a higher counter.
+
+        Returns:
+            Short keys of those whose book and card do not agree at once, or did not before: they want to be compared.
+        """
+        ...
+
+    async def note_counters(
+        self, batch_number: int, locked: LockedPurses, found: Findings, repeats: Repeats, now: datetime
+    ) -> None:
+        """Open items of gaps and repetitions, and close or shorten gaps that late records fill."""
+        ...
+
+    async def compare(self, purse_ids: I64, tolerance_s: float, now: datetime, batch_number: int | None = None) -> int:
+        """Compare book and card of purses that the transaction holds, and open or close their balance items.
+
+        Left out are purses with a gap, with a load in doubt, and those that never printed a balance. A balance that
+        loads and repetitions explain closes the item; one that they do not opens it, or brings it up to date.
+
+        Args:
+            purse_ids: Which.
+            tolerance_s: How far clocks of terminals may be off.
+            now: The time of opening and closing.
+            batch_number: Which batch showed it.
+
+        Returns:
+            How many are not explained.
+        """
+        ...
+
+    async def list_items(
+        self, after: int, limit: int, open_only: bool, kind: ItemKind | None, key: PurseKey | None
+    ) -> list[PurseItem]:
+        """Items behind a number, oldest first."""
+        ...
+
+    async def get_item(self, item_id: int) -> PurseItem:
+        """One item, locked.
+
+        Raises:
+            ItemUnknown: There is none.
+        """
+        ...
+
+    async def close_item(self, item_id: int, note: str, now: datetime) -> None:
+        """Close a locked, open item by a person's decision."""
         ...
 
     async def add_movements(self, batch_number: int, purse_ids: I64, movements: Movements) -> None:
@@ -146,8 +222,14 @@ class PurseRepository(Protocol):
 class BatchRepository(Protocol):
     """Which batches were folded."""
 
-    async def claim(self, batch: PostedBatch, journal: UUID | None, now: datetime) -> int | None:
+    async def claim(self, batch: PostedBatch, journal: UUID | None, detail: bytes, now: datetime) -> int | None:
         """Take a batch for this transaction; a concurrent taker is waited for.
+
+        Args:
+            batch: Which.
+            journal: Id of the journal that will post it; None when no money moved.
+            detail: Digest of its movements.
+            now: When it is folded.
 
         Returns:
             Its short number, or None when a committed transaction folded it.
@@ -158,11 +240,28 @@ class BatchRepository(Protocol):
 class JournalRepository(Protocol):
     """The book."""
 
-    async def post(self, journal_id: UUID, posting: Posting, post_time: datetime) -> Journal:
-        """Write a journal at the next place of the book. The book stays locked until the transaction ends: post last.
+    async def post(self, journals: Sequence[NewJournal], now: datetime) -> list[Journal]:
+        """Write journals at the next places of the book, in order.
 
-        Its accounts and purses are locked, so they exist.
+        The book stays locked until the transaction ends: post last. Their accounts and purses are locked, so they
+        exist. Posting times never go back along the book: a clock that is behind the last journal takes its time.
         """
+        ...
+
+    async def get(self, which: UUID | int) -> Journal:
+        """A journal by its id or its place in the book.
+
+        Raises:
+            JournalUnknown: There is none.
+        """
+        ...
+
+    async def list_page(self, after: int, limit: int, reference: str) -> list[Journal]:
+        """Journals behind a place of the book; only of one reference when it is given."""
+        ...
+
+    async def sums_as_of(self, account: str, at: datetime, axis: TimeAxis) -> tuple[int, int]:
+        """Debits and credits of an account up to a moment, which itself counts."""
         ...
 
     async def posted(self, event: str, reference: str) -> bool:
@@ -228,6 +327,11 @@ class UnitOfWork(Protocol):
     @property
     def requests(self) -> Requests:
         """Claims of request ids."""
+        ...
+
+    @property
+    def claims(self) -> Claims:
+        """Claims of many requests at once."""
         ...
 
     @property

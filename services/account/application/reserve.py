@@ -24,7 +24,8 @@ class Reserve:
         """Hold the legs; the reservation is named as the request, so that a caller that lost the answer finds it.
 
         Raises:
-            JournalUnbalanced, PurseLegMismatch, ChartNumberUnknown, PurseUnknown, LimitExceeded: First match wins.
+            JournalUnbalanced, PurseLegMismatch, ChartNumberUnknown, PurseUnknown, InsufficientBalance, LimitExceeded:
+                First match wins.
             RequestIdReused: The id was used for other content, or by another caller.
         """
         posting.check(self._chart)
@@ -36,7 +37,7 @@ class Reserve:
                 UUID(request.request_id), ReservationState.PENDING, posting, expire_time, None, now
             )
             # Its legs name rows of accounts, which the booking opens.
-            await book(uow, self._chart, posting, now, pending=1, limited=True)
+            await book(uow, self._chart, now, held=posting, limited=True)
             await uow.reservations.add(reservation)
             await uow.requests.answer(request, reservation)
             await uow.commit()

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from libs.clock import Clock
-from services.account.application.booking import book
+from services.account.application.booking import book, compare_purses
 from services.account.application.ports import Transaction
 from services.account.domain.chart import Chart
 from services.account.domain.reservation import Reservation
@@ -12,10 +12,11 @@ from services.account.domain.reservation import Reservation
 class VoidReservation:
     """Gives up what was held."""
 
-    def __init__(self, transaction: Transaction, chart: Chart, clock: Clock) -> None:
+    def __init__(self, transaction: Transaction, chart: Chart, clock: Clock, clock_tolerance_s: float) -> None:
         self._transaction = transaction
         self._chart = chart
         self._clock = clock
+        self._clock_tolerance_s = clock_tolerance_s
 
     async def __call__(self, reservation_id: UUID) -> Reservation:
         """Give it up; one that was given up, or expired, is answered as it is.
@@ -31,6 +32,7 @@ class VoidReservation:
                 return found
             now = self._clock.now()
             await uow.reservations.resolve(voided, now)
-            await book(uow, self._chart, found.posting, now, pending=-1)
+            await book(uow, self._chart, now, released=found.posting)
+            await compare_purses(uow, found.posting, self._clock_tolerance_s, now)
             await uow.commit()
         return voided

@@ -1,12 +1,12 @@
 """Accounts and their balances, kept as sums that only grow."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.account.domain.book import Leg
 from services.account.domain.chart import AccountKind, Side, chart_number_of, owner_of
-from services.account.domain.errors import LimitExceeded
+from services.account.domain.errors import InsufficientBalance, LimitExceeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Account:
         pending_debits_fen: Debits reserved and not resolved.
         pending_credits_fen: Credits reserved and not resolved.
         balance_limit_fen: Most that the balance with pending may reach; 0 means no limit.
+        asset: Unit and scale of all amounts, given by the chart.
+        overdraft_fen: How far below zero the balance, less what is held, may go; None: no floor.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Account:
     pending_debits_fen: int = 0
     pending_credits_fen: int = 0
     balance_limit_fen: int = 0
+    asset: str = "CNY/2"
+    overdraft_fen: int | None = None
 
     @property
     def chart_number(self) -> str:
@@ -54,6 +58,43 @@ class Account:
         """Balance with what is pending in its growing direction; pending shrinkage counts only once it is posted."""
         pending = self.pending_debits_fen if self.kind.grows_by_debits else self.pending_credits_fen
         return self.balance_fen + pending
+
+    @property
+    def held_fen(self) -> int:
+        """What is pending in the shrinking direction: spoken for, and not to be spent twice."""
+        return self.pending_credits_fen if self.kind.grows_by_debits else self.pending_debits_fen
+
+    def check_floor(self, *, grows_fen: int, shrinks_fen: int) -> None:
+        """Let pass what the balance covers, and everything that does not shrink it.
+
+        Args:
+            grows_fen: What the same posting brings; 0 for a reservation, which may yet be given up.
+            shrinks_fen: What is to be taken away on the account's own side.
+
+        Raises:
+            InsufficientBalance: The balance, less what is held, would fall below the floor.
+        """
+        amount = shrinks_fen - grows_fen
+        if self.overdraft_fen is None or amount <= 0:
+            return
+        if self.balance_fen - self.held_fen - amount < -self.overdraft_fen:
+            raise InsufficientBalance(
+                account=self.name,
+                balance_fen=self.balance_fen,
+                held_fen=self.held_fen,
+                overdraft_fen=self.overdraft_fen,
+                amount_fen=amount,
+            )
+
+    def changed(self, change: "AccountChange") -> "Account":
+        """The account after a change."""
+        return replace(
+            self,
+            debits_fen=self.debits_fen + change.debits_fen,
+            credits_fen=self.credits_fen + change.credits_fen,
+            pending_debits_fen=self.pending_debits_fen + change.pending_debits_fen,
+            pending_credits_fen=self.pending_credits_fen + change.pending_credits_fen,
+        )
 
     def check_limit(self, *, grows_fen: int, shrinks_fen: int) -> None:
         """Let pass what the limit covers, and everything that does not grow the balance.
@@ -85,6 +126,16 @@ class AccountChange:
     pending_debits_fen: int = 0
     pending_credits_fen: int = 0
 
+    def plus(self, other: "AccountChange") -> "AccountChange":
+        """Both together."""
+        return AccountChange(
+            self.name,
+            self.debits_fen + other.debits_fen,
+            self.credits_fen + other.credits_fen,
+            self.pending_debits_fen + other.pending_debits_fen,
+            self.pending_credits_fen + other.pending_credits_fen,
+        )
+
 
 def changes_of(legs: Iterable[Leg], *, posted: int = 0, pending: int = 0) -> list[AccountChange]:
     """Sum legs per account, in the order of names, which is the order in which accounts are locked.
@@ -104,12 +155,20 @@ def changes_of(legs: Iterable[Leg], *, posted: int = 0, pending: int = 0) -> lis
     ]
 
 
-def check_limits(accounts: dict[str, Account], changes: Iterable[AccountChange]) -> None:
-    """Check every account that a journal or reservation would grow.
+def check_limits(accounts: Mapping[str, Account], changes: Sequence[AccountChange]) -> None:
+    """Check every account that a journal or reservation would shrink or grow: floors first, then limits.
 
     Raises:
+        InsufficientBalance: Of the first account by name whose balance does not cover it.
         LimitExceeded: Of the first account by name that would pass its limit.
     """
+    for change in changes:
+        account = accounts[change.name]
+        if account.kind.grows_by_debits:
+            grows, shrinks = change.debits_fen, change.credits_fen + change.pending_credits_fen
+        else:
+            grows, shrinks = change.credits_fen, change.debits_fen + change.pending_debits_fen
+        account.check_floor(grows_fen=grows, shrinks_fen=shrinks)
     for change in changes:
         account = accounts[change.name]
         if account.kind.grows_by_debits:
@@ -117,3 +176,12 @@ def check_limits(accounts: dict[str, Account], changes: Iterable[AccountChange])
         else:
             grows, shrinks = change.credits_fen + change.pending_credits_fen, change.debits_fen
         account.check_limit(grows_fen=grows, shrinks_fen=shrinks)
+
+
+def add_up(changes: Iterable[AccountChange]) -> list[AccountChange]:
+    """Several changes as one per account, in the order of names."""
+    sums: dict[str, AccountChange] = {}
+    for change in changes:
+        before = sums.get(change.name)
+        sums[change.name] = change if before is None else before.plus(change)
+    return [sums[name] for name in sorted(sums)]

@@ -1,5 +1,6 @@
-"""What comes in bulk: batches of card movements (clearing) and of issued cards, and how they fold into purses."""
+"""What comes in bulk: batches of card movements (clearing) and of issued cards."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,8 +9,11 @@ import numpy.typing as npt
 
 from services.account.domain.book import Leg
 from services.account.domain.chart import Chart, Side, is_account_name
-from services.account.domain.columns import I64, Bools, KeyColumns
+from services.account.domain.columns import I64, KeyColumns
 from services.account.domain.errors import ChartNumberUnknown, FactMalformed
+
+# One movement in the digest of its batch.
+_ROW_BYTES = 44
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,64 +97,26 @@ class PostedBatch:
             *(Leg(account, Side.CREDIT, amount) for account, amount in sorted(credits_.items())),
         )
 
+    def digest(self) -> bytes:
+        """SHA-256 over the movements, 32 bytes: what the chain seals in place of entries per movement.
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FoldedPurses:
-    """What a batch adds to each of its purses; rows as the purses were locked.
-
-    Attributes:
-        debits_fen: Sum of the movements, repeated counters included: the money has moved.
-        counter_count: Distinct counters never seen before.
-        counter_max: Highest counter of the batch.
-        printed_balance_fen: What the card said it held after that one.
-        times_s: Its time, seconds since 1970 UTC.
-    """
-
-    debits_fen: I64
-    counter_count: I64
-    counter_max: I64
-    printed_balance_fen: I64
-    times_s: I64
+        Rows of 44 bytes, big-endian: scheme, number (10), generation (4), zero, counter (4), amount, balance before
+        and time (8 each); sorted by these bytes, so that it depends on nothing but what the movements say.
+        """
+        rows = self.movements
+        table = np.zeros((len(rows), _ROW_BYTES), dtype=np.uint8)
+        table[:, 0] = rows.keys.schemes
+        table[:, 1:11] = rows.keys.numbers
+        table[:, 11:15] = _big_endian(rows.keys.generations, ">u4")
+        table[:, 16:20] = _big_endian(rows.counters, ">u4")
+        for place, column in ((20, rows.amounts_fen), (28, rows.balances_before_fen), (36, rows.times_s)):
+            table[:, place : place + 8] = _big_endian(column, ">i8")
+        return hashlib.sha256(np.sort(table.view(f"S{_ROW_BYTES}"), axis=0).tobytes()).digest()
 
 
-def may_repeat(movements: Movements, positions: npt.NDArray[np.intp], counter_max: I64) -> Bools:
-    """Which movements could bear a counter that was folded before: those not above the purse's highest.
-
-    Args:
-        movements: Of the batch.
-        positions: For each movement the position of its purse.
-        counter_max: Highest counter of each purse before the batch; -1 for none.
-    """
-    low: Bools = movements.counters <= counter_max[positions]
-    return low
-
-
-def fold(movements: Movements, positions: npt.NDArray[np.intp], seen: Bools) -> FoldedPurses:
-    """Sum movements per purse.
-
-    A counter that comes twice (a clone, or a record that clearing posted to suspense) moves money twice and counts
-    once; the balance that its first bearer printed stands.
-
-    Args:
-        movements: One or more.
-        positions: For each movement the position of its purse; every position up to the highest occurs.
-        seen: Movements whose counter was folded in an earlier batch.
-    """
-    # Stable: rows of one counter keep the order of the batch, so that the result depends on nothing else.
-    order = np.lexsort((movements.counters, positions))
-    purse, counter = positions[order], movements.counters[order]
-    starts = np.flatnonzero(np.concatenate(([True], purse[1:] != purse[:-1])))
-    ends = np.concatenate((starts[1:], [len(order)])) - 1
-    distinct = np.concatenate(([True], (purse[1:] != purse[:-1]) | (counter[1:] != counter[:-1])))
-    first_of_counter = np.maximum.accumulate(np.where(distinct, np.arange(len(order)), 0))
-    highest = order[first_of_counter[ends]]
-    return FoldedPurses(
-        debits_fen=np.add.reduceat(movements.amounts_fen[order], starts),
-        counter_count=np.add.reduceat((distinct & ~seen[order]).astype(np.int64), starts),
-        counter_max=movements.counters[highest],
-        printed_balance_fen=movements.balances_before_fen[highest] - movements.amounts_fen[highest],
-        times_s=movements.times_s[highest],
-    )
+def _big_endian(column: I64, form: str) -> npt.NDArray[np.uint8]:
+    width = np.dtype(form).itemsize
+    return column.astype(form).view(np.uint8).reshape(-1, width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,8 @@ from services.account.domain.errors import ChartNumberUnknown
 
 # `{number}` or `{number}.{owner}`, as the contract writes it behind `accounts/`.
 _ACCOUNT_NAME = re.compile(r"[0-9]{4}(?:[.][a-z0-9-]{1,60})?")
+# `{unit}/{scale}`, `CNY/2`.
+_ASSET = re.compile(r"[A-Z][A-Z0-9]{0,9}/[0-9]")
 
 
 class AccountKind(StrEnum):
@@ -32,6 +34,11 @@ class Side(IntEnum):
     DEBIT = 1
     CREDIT = 2
 
+    @property
+    def other(self) -> "Side":
+        """The opposite side."""
+        return Side.CREDIT if self is Side.DEBIT else Side.DEBIT
+
 
 class OwnedBy(StrEnum):
     """Who the owners within a number are: a participant may see only accounts that participants own."""
@@ -39,6 +46,7 @@ class OwnedBy(StrEnum):
     CENTRE = "centre"
     OUTLET = "outlet"
     PARTICIPANT = "participant"
+    HOLDER = "holder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class ChartLine:
         owned_by: Who the owners within the number are.
         name_zh: Name in Chinese.
         name_en: Name in English.
+        asset: Unit and scale of its accounts, `CNY/2` for fen.
+        floored: Whether its accounts may not fall below zero unless an overdraft was granted.
     """
 
     number: str
@@ -58,6 +68,8 @@ class ChartLine:
     owned_by: OwnedBy
     name_zh: str
     name_en: str
+    asset: str
+    floored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +77,8 @@ class Chart:
     """The numbers that may be booked on.
 
     Attributes:
-        asset: Unit and scale of all amounts, `CNY/2` is fen.
+        asset: Unit and scale of the lines that name no other, `CNY/2` is fen.
+        assets: Every unit that a line may have, `{unit}/{digits behind the point}`.
         float_number: The number whose legs stand for purses (card float, 2201).
         load_events: Words of events whose credits on the float are written on the card itself; legs of all other
             events correct the book only, and never explain a balance that a card printed.
@@ -73,6 +86,7 @@ class Chart:
     """
 
     asset: str
+    assets: frozenset[str]
     float_number: str
     load_events: frozenset[str]
     lines: Mapping[str, ChartLine]
@@ -82,17 +96,29 @@ class Chart:
         """Read the chart from its file.
 
         Raises:
-            ValueError: The file is no chart: unknown kind, a number twice, no line for the float.
+            ValueError: The file is no chart: unknown kind or asset, a number twice, no line for the float.
         """
         data = json.loads(text)
         lines = [
-            ChartLine(row["number"], AccountKind(row["kind"]), OwnedBy(row["owner"]), row["zh"], row["en"])
+            ChartLine(
+                row["number"],
+                AccountKind(row["kind"]),
+                OwnedBy(row["owner"]),
+                row["zh"],
+                row["en"],
+                row.get("asset", data["asset"]),
+                row.get("floored", False),
+            )
             for row in data["lines"]
         ]
         by_number = {line.number: line for line in lines}
         if len(by_number) != len(lines) or data["float"] not in by_number:
             raise ValueError("the chart names a number twice, or has no line for the card float")
-        return cls(data["asset"], data["float"], frozenset(data["load_events"]), by_number)
+        assets = frozenset({data["asset"], *data.get("assets", ())})
+        for asset in (*assets, *(line.asset for line in lines)):
+            if asset not in assets or _ASSET.fullmatch(asset) is None:
+                raise ValueError(f"{asset!r} is no asset of the chart")
+        return cls(data["asset"], assets, data["float"], frozenset(data["load_events"]), by_number)
 
     def line(self, account: str) -> ChartLine:
         """The line of an account's number.
@@ -104,6 +130,11 @@ class Chart:
         if number not in self.lines:
             raise ChartNumberUnknown(chart_number=number)
         return self.lines[number]
+
+    def asset_of(self, account: str) -> str:
+        """Unit and scale of an account; of a number outside of the chart, which is refused elsewhere, the default."""
+        line = self.lines.get(chart_number_of(account))
+        return line.asset if line is not None else self.asset
 
     def participant_numbers(self) -> list[str]:
         """The numbers whose owners are participants, in order."""

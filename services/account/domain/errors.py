@@ -16,7 +16,7 @@ class ChartNumberUnknown(NotFound):
 
 
 class JournalUnbalanced(InvalidInput):
-    """Debits and credits differ. Facts: `debits_fen`, `credits_fen`."""
+    """Debits and credits differ in an asset. Facts: `asset`, `debits_fen`, `credits_fen`."""
 
     reason = "JOURNAL_UNBALANCED"
 
@@ -39,6 +39,39 @@ class LimitExceeded(Refusal):
     reason = "LIMIT_EXCEEDED"
 
 
+class InsufficientBalance(Refusal):
+    """A floored account does not hold the amount.
+
+    Facts: `account`, `balance_fen`, `held_fen`, `overdraft_fen`, `amount_fen`.
+    """
+
+    reason = "INSUFFICIENT_BALANCE"
+
+
+class JournalUnknown(NotFound):
+    """There is no such journal. Fact: `journal`."""
+
+    reason = "JOURNAL_UNKNOWN"
+
+
+class JournalReversed(Refusal):
+    """The journal was reversed before. Fact: `journal`."""
+
+    reason = "JOURNAL_REVERSED"
+
+
+class JournalNotReversible(Refusal):
+    """A journal whose detail stands elsewhere, or a reversal itself. Facts: `journal`, `event`."""
+
+    reason = "JOURNAL_NOT_REVERSIBLE"
+
+
+class CommitAboveHeld(InvalidInput):
+    """A leg was to be posted for more than is held. Facts: `reservation`, `leg_number`, `held_fen`, `amount_fen`."""
+
+    reason = "COMMIT_ABOVE_HELD"
+
+
 class ReservationUnknown(NotFound):
     """There is no such reservation. Fact: `reservation`."""
 
@@ -49,6 +82,18 @@ class ReservationResolved(Refusal):
     """The reservation has ended the other way. Facts: `reservation`, `state`."""
 
     reason = "RESERVATION_RESOLVED"
+
+
+class ItemUnknown(NotFound):
+    """There is no such item. Fact: `item`."""
+
+    reason = "ITEM_UNKNOWN"
+
+
+class ItemClosed(Refusal):
+    """The item ended before. Facts: `item`, `outcome`."""
+
+    reason = "ITEM_CLOSED"
 
 
 class FactMalformed(ValueError):

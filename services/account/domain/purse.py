@@ -1,5 +1,6 @@
 """Purses: the centre's copy of the money on a card (clearing-and-ledger.md, section 6)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -57,6 +58,8 @@ class Purse:
         counter_count: How many distinct offline counters were seen.
         printed_balance_fen: What the card said it held after its highest counter.
         last_time: Time of the movement with the highest counter.
+        repeats_fen: Of the debits those under counters that were there before: taken from the book, not from the card.
+        last_load_time: When the newest load happened.
     """
 
     key: PurseKey
@@ -71,6 +74,8 @@ class Purse:
     counter_count: int = 0
     printed_balance_fen: int = 0
     last_time: datetime | None = None
+    repeats_fen: int = 0
+    last_load_time: datetime | None = None
 
     @property
     def balance_fen(self) -> int:
@@ -86,7 +91,10 @@ class Purse:
 
 @dataclass(frozen=True, slots=True)
 class PurseChange:
-    """What a journal or reservation adds to one purse, in fen; only pending sums may shrink."""
+    """What a journal or reservation adds to one purse, in fen; only pending sums may shrink.
+
+    `load_time` is when the newest load of it happened; None when it loads nothing.
+    """
 
     key: PurseKey
     loads_fen: int = 0
@@ -94,3 +102,25 @@ class PurseChange:
     corrections_credit_fen: int = 0
     pending_loads_fen: int = 0
     pending_debits_fen: int = 0
+    load_time: datetime | None = None
+
+    def plus(self, other: "PurseChange") -> "PurseChange":
+        """Both together."""
+        return PurseChange(
+            self.key,
+            self.loads_fen + other.loads_fen,
+            self.corrections_debit_fen + other.corrections_debit_fen,
+            self.corrections_credit_fen + other.corrections_credit_fen,
+            self.pending_loads_fen + other.pending_loads_fen,
+            self.pending_debits_fen + other.pending_debits_fen,
+            max((at for at in (self.load_time, other.load_time) if at is not None), default=None),
+        )
+
+
+def add_up_purses(changes: Iterable[PurseChange]) -> list[PurseChange]:
+    """Several changes as one per purse, in the order in which purses are locked."""
+    sums: dict[PurseKey, PurseChange] = {}
+    for change in changes:
+        before = sums.get(change.key)
+        sums[change.key] = change if before is None else before.plus(change)
+    return [sums[key] for key in sorted(sums)]

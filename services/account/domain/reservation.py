@@ -1,12 +1,13 @@
 """Reservations: legs held pending until they are posted, given up, or run out of time. Each ends exactly once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 from services.account.domain.book import Posting
-from services.account.domain.errors import ReservationResolved
+from services.account.domain.errors import CommitAboveHeld, ReservationResolved
 
 
 class ReservationState(StrEnum):
@@ -29,6 +30,7 @@ class Reservation:
         expire_time: When it gives itself up; None: never.
         journal: Id of the journal that committed it; None before.
         create_time: When it was made.
+        partial: It was committed for less than what is held.
     """
 
     id: UUID
@@ -37,6 +39,7 @@ class Reservation:
     expire_time: datetime | None
     journal: UUID | None
     create_time: datetime
+    partial: bool = False
 
     def overdue(self, now: datetime) -> bool:
         """Whether its time ran out, noted already or not."""
@@ -54,6 +57,25 @@ class Reservation:
             state = ReservationState.EXPIRED if self.state is ReservationState.PENDING else self.state
             raise ReservationResolved(reservation=self.id, state=state.value)
         return replace(self, state=ReservationState.COMMITTED, journal=journal)
+
+    def part(self, amounts_fen: Sequence[int]) -> Posting:
+        """What of it is posted.
+
+        Args:
+            amounts_fen: One per leg, 0 to leave it out; empty for everything.
+
+        Raises:
+            CommitAboveHeld: A leg would be posted for more than it holds, or there is not one amount for every leg.
+        """
+        if not amounts_fen:
+            return self.posting
+        held = [leg.amount_fen for leg in self.posting.legs]
+        for number in range(1, max(len(held), len(amounts_fen)) + 1):
+            most = held[number - 1] if number <= len(held) else 0
+            wanted = amounts_fen[number - 1] if number <= len(amounts_fen) else 0
+            if wanted > most or number > min(len(held), len(amounts_fen)):
+                raise CommitAboveHeld(reservation=self.id, leg_number=number, held_fen=most, amount_fen=wanted)
+        return self.posting.part(amounts_fen)
 
     def void(self) -> "Reservation":
         """Give up what is held; one that was given up, or ran out of time, is returned as it is.

@@ -10,20 +10,22 @@ from city.postgres import DatabaseUrls
 from libs.runtime.migrate import upgrade
 from libs.testkit.clock import FakeClock
 from services.account.adapters.chart_file import standard_chart
+from services.account.adapters.sql_accounts import AccountIds
 from services.account.adapters.unit_of_work import AccountUnitOfWork
 from tests.unit.account.suites import Ledger
 
 _EMPTY = (
     "TRUNCATE account, purse, journal, entry, reservation, reservation_leg, batch_fold, purse_opening, movement,"
+    " purse_item,"
     " request_claim, outbox, inbox, dead_letter RESTART IDENTITY;"
-    " UPDATE book SET sequence = 0, hash = decode(repeat('00', 32), 'hex')"
+    " UPDATE book SET sequence = 0, post_time = NULL, hash = decode(repeat('00', 32), 'hex')"
 )
 
 
 @pytest.fixture(scope="session")
 def migrated(database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
     urls = database("account")
-    assert upgrade("account", urls.owner) == "base→0001"
+    assert upgrade("account", urls.owner) == "base→0002"
     return urls
 
 
@@ -45,5 +47,5 @@ async def engine(books: DatabaseUrls) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 def ledger(engine: AsyncEngine) -> Ledger:
-    chart, clock = standard_chart(), FakeClock()
-    return Ledger(lambda: AccountUnitOfWork(engine, chart, clock), chart, clock)
+    chart, clock, remembered = standard_chart(), FakeClock(), AccountIds()
+    return Ledger(lambda: AccountUnitOfWork(engine, chart, clock, remembered), chart, clock)

@@ -43,6 +43,15 @@ async def live(ledger: Ledger) -> None:
     await ledger.charge("participants/metro/windows/20180901", "metro", 25)
 
 
+async def test_a_part_posted_for_more_than_was_held_is_found(ledger: Ledger, books: DatabaseUrls) -> None:
+    held = await ledger.hold(a_posting(debit("1221.north", 100), credit("2202", 60), credit("2206", 40)))
+    await ledger.commit_reservation(held.id, (50, 50, 0))
+    assert broken(await prove(ledger)) == {}
+    with psycopg.connect(books.owner, autocommit=True) as connection:
+        connection.execute("UPDATE reservation_leg SET amount_fen = 49 WHERE leg_number = 2")
+    assert broken_invariants(await prove(ledger)) == {"I14"}
+
+
 async def test_empty_books_are_proven(ledger: Ledger) -> None:
     proof = await prove(ledger)
     assert broken(proof) == {}
@@ -81,8 +90,8 @@ TAMPERED = [
     ("UPDATE purse SET debits_fen = debits_fen - 1 WHERE purse_id = 1", {"I5", "I6"}, a_key(1).name),
     ("UPDATE purse SET printed_balance_fen = 1 WHERE purse_id = 1", {"I5"}, a_key(1).name),
     ("UPDATE purse SET generation = 9 WHERE purse_id = 1", {"I13"}, "at 3"),
-    ("DELETE FROM movement WHERE counter = 1", {"I6", "I10"}, "holds 2 of 400 fen"),
-    ("UPDATE movement SET batch_number = 7 WHERE counter = 1", {"I10"}, "batches/"),
+    ("DELETE FROM movement WHERE counter = 1", {"I6", "I10", "I13"}, "holds 2 of 400 fen"),
+    ("UPDATE movement SET batch_number = 7 WHERE counter = 1", {"I10", "I13"}, "batches/"),
     ("UPDATE batch_fold SET movement_count = 4", {"I10"}, "says 4"),
     ("UPDATE purse_opening SET opening_fen = 1 WHERE purse_id = 2", {"I6"}, a_key(2).name),
     ("UPDATE account SET pending_credits_fen = 0 WHERE name = '2202'", {"I14"}, "accounts/2202"),
@@ -93,6 +102,23 @@ TAMPERED = [
         " (SELECT reservation_id FROM reservation WHERE state = 'COMMITTED')",
         {"I14"},
         "posts other legs",
+    ),
+    ("UPDATE movement SET balance_before_fen = 1 WHERE counter = 1", {"I13"}, "not those that were sealed"),
+    ("UPDATE batch_fold SET detail_hash = sha256('')", {"I13"}, "not those that were sealed"),
+    ("UPDATE journal SET detail_hash = NULL WHERE sequence = 2", {"I13"}, "at 2"),
+    ("UPDATE journal SET participant = 'metro' WHERE sequence = 4", {"I13"}, "at 4"),
+    (
+        "UPDATE journal SET post_time = post_time - interval '1 day' WHERE sequence = 3",
+        {"I13"},
+        "before its predecessor",
+    ),
+    ("UPDATE entry SET credits_after_fen = 1 WHERE sequence = 3 AND leg_number = 1", {"I6"}, "says"),
+    ("UPDATE account SET overdraft_fen = 0 WHERE name = '2203.metro'", set(), ""),
+    ("UPDATE account SET overdraft_fen = 0, chart_number = '1221' WHERE name = '2206'", {"I6"}, "accounts/2206"),
+    (
+        "INSERT INTO purse_item (kind, purse_id, counter_from, counter_to, open_time) VALUES (1, 1, 7, 7, now())",
+        {"I5"},
+        "items say 1",
     ),
     ("UPDATE book SET hash = sha256('')", {"I13"}, "the book ends"),
 ]

@@ -216,6 +216,66 @@ async def test_refusals_carry_their_reason_and_facts(server: RunningServer) -> N
     assert "限额 10 分" in detail.message_zh
 
 
+async def test_statements_stream_from_where_the_reader_stopped_with_the_balance_after_each(
+    server: RunningServer,
+) -> None:
+    ledger = stub(server)
+    postings = [a_fee(amount) for amount in (5, 6, 7)]
+    linked = pb.PostLinkedJournalsRequest(request_id=str(uuid.uuid4()), postings=postings)
+    journals = (await ledger.PostLinkedJournals(linked)).journals
+    assert [journal.sequence for journal in journals] == [1, 2, 3]
+    request = pb.StreamEntriesRequest(account="accounts/6002", after_sequence=1, after_leg_number=2)
+    streamed = [answer.entry async for answer in stub(server, AUDITOR).StreamEntries(request)]
+    assert [(entry.amount_fen, entry.balance_fen, entry.leg_number) for entry in streamed] == [(6, 11, 2), (7, 18, 2)]
+    own = [
+        answer
+        async for answer in stub(server, METRO).StreamEntries(pb.StreamEntriesRequest(account="accounts/2203.metro"))
+    ]
+    assert [answer.entry.balance_fen for answer in own] == [-5, -11, -18]
+
+    async def foreign() -> None:
+        async for _ in stub(server, METRO).StreamEntries(request):
+            pass
+
+    assert await reason(foreign()) == "PERMISSION_DENIED NOT_YOURS"
+
+
+async def test_balances_of_moments_journals_and_the_chart_are_read_over_the_wire(server: RunningServer) -> None:
+    ledger = stub(server)
+    journal = await ledger.PostJournal(pb.PostJournalRequest(request_id=str(uuid.uuid4()), posting=a_fee(5)))
+    then = pb.GetBalanceRequest(account="accounts/6002", as_of_time=journal.post_time)
+    assert (await ledger.GetBalance(then)).balance_fen == 5
+    then.as_of_time.seconds -= 1
+    assert (await ledger.GetBalance(then)).balance_fen == 0
+    assert await ledger.GetJournal(pb.GetJournalRequest(name="journals/1")) == journal
+    assert list((await ledger.ListJournals(pb.ListJournalsRequest())).journals) == [journal]
+    reverse = pb.ReverseJournalRequest(request_id=str(uuid.uuid4()), name=journal.name)
+    reversal = await stub(server, "citycard://administrator/li").ReverseJournal(reverse)
+    assert reversal.reference == journal.name
+    assert (await ledger.GetBalance(pb.GetBalanceRequest(account="accounts/6002"))).balance_fen == 0
+    chart = {line.number: line for line in (await ledger.ListChart(pb.ListChartRequest())).lines}
+    assert (chart["3002"].asset, chart["3002"].floored, chart["2201"].asset) == ("POINT/0", True, "CNY/2")
+    ahead = a_fee(5)
+    ahead.event_time.FromDatetime(datetime(9000, 1, 1, tzinfo=UTC))
+    request = pb.PostJournalRequest(request_id=str(uuid.uuid4()), posting=ahead)
+    assert await reason(ledger.PostJournal(request)) == "INVALID_ARGUMENT REQUEST_MALFORMED"
+
+
+async def test_items_are_listed_and_closed_over_the_wire(server: RunningServer, bus: Bus) -> None:
+    await bus.publish(cards_issued(900))
+    await bus.publish(records_posted())
+    await until(lambda: purse_is(server, opening_fen=900, debits_fen=150))
+    staff = stub(server, "citycard://administrator/li")
+    (item,) = (await staff.ListPurseItems(pb.ListPurseItemsRequest(purse=PURSE))).items
+    assert (item.kind, item.amount_fen) == (account_pb2.PURSE_ITEM_KIND_BALANCE, -100)
+    close = pb.ClosePurseItemRequest(request_id=str(uuid.uuid4()), name=item.name, note="checked")
+    assert (await staff.ClosePurseItem(close)).outcome == account_pb2.PURSE_ITEM_OUTCOME_DECIDED
+    assert not (await staff.ListPurseItems(pb.ListPurseItemsRequest())).items
+    assert len((await staff.ListPurseItems(pb.ListPurseItemsRequest(include_closed=True))).items) == 1
+    proof = await stub(server, AUDITOR).Prove(pb.ProveRequest())
+    assert [line.first_broken for line in proof.lines if line.broken_count] == []
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -400,7 +460,7 @@ def test_the_process_serves_idles_below_150_mib_and_leaves_in_good_order(
     }
     command = [sys.executable, "-m", "services.account"]
     migrated = subprocess.run([*command, "migrate"], env=environment, capture_output=True, text=True, check=True)
-    assert "0001→0001" in migrated.stdout
+    assert "0002→0002" in migrated.stdout
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([*command, "serve"], env=environment, stderr=log)
     try:

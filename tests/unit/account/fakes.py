@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -12,14 +12,28 @@ import numpy as np
 
 from libs.errors import RequestIdReused
 from libs.runtime.requests import RequestKey
-from services.account.application.ports import LockedPurses
+from services.account.application.ports import LockedPurses, Repeats
 from services.account.domain.accounts import Account, AccountChange
-from services.account.domain.batch import FoldedPurses, IssuedCards, Movements, PostedBatch
-from services.account.domain.book import GENESIS, Entry, Journal, Posting, chain_hash, journal_bytes
-from services.account.domain.chart import Chart
+from services.account.domain.batch import IssuedCards, Movements, PostedBatch
+from services.account.domain.book import GENESIS, Entry, Journal, NewJournal, TimeAxis, chain_hash, journal_bytes
+from services.account.domain.chart import Chart, Side
 from services.account.domain.columns import I64, Bools, KeyColumns
-from services.account.domain.errors import AccountUnknown, PurseUnknown, ReservationUnknown
+from services.account.domain.errors import (
+    AccountUnknown,
+    ItemUnknown,
+    JournalUnknown,
+    PurseUnknown,
+    ReservationUnknown,
+)
 from services.account.domain.events import LedgerEvent
+from services.account.domain.folding import (
+    Findings,
+    FoldedPurses,
+    ItemKind,
+    ItemOutcome,
+    PurseItem,
+    unexplained_fen,
+)
 from services.account.domain.proof import Proof
 from services.account.domain.purse import Purse, PurseChange, PurseKey
 from services.account.domain.reservation import Reservation, ReservationState
@@ -35,7 +49,8 @@ class State:
     openings: dict[int, int] = field(default_factory=dict)
     movements: list[tuple[int, int, int]] = field(default_factory=list)
     batches: dict[str, int] = field(default_factory=dict)
-    journals: list[tuple[Journal, bytes]] = field(default_factory=list)
+    journals: list[tuple[Journal, bytes, NewJournal]] = field(default_factory=list)
+    items: list[PurseItem] = field(default_factory=list)
     reservations: dict[UUID, Reservation] = field(default_factory=dict)
 
 
@@ -59,6 +74,20 @@ class FakeRequests:
 
     async def answer(self, key: RequestKey, value: object) -> None:
         self._claims[(key.caller, key.method, key.request_id)] = (key.digest, value)
+
+
+class FakeClaims:
+    def __init__(self, state: State) -> None:
+        self._claims = state.claims
+
+    async def digests(self, keys: Sequence[RequestKey]) -> dict[RequestKey, bytes]:
+        found = {key: self._claims.get((key.caller, key.method, key.request_id)) for key in keys}
+        return {key: claim[0] for key, claim in found.items() if claim is not None}
+
+    async def keep(self, answers: Sequence[tuple[RequestKey, object]]) -> bool:
+        for key, answer in answers:
+            self._claims[(key.caller, key.method, key.request_id)] = (key.digest, answer)
+        return True
 
 
 class FakeEvents:
@@ -93,29 +122,27 @@ class FakeAccounts:
 
     async def lock(self, names: Collection[str], now: datetime) -> dict[str, Account]:
         for name in names:
-            self._accounts.setdefault(name, Account(name, self._chart.line(name).kind, now))
+            line = self._chart.line(name)
+            floor = 0 if line.floored else None
+            self._accounts.setdefault(name, Account(name, line.kind, now, asset=line.asset, overdraft_fen=floor))
         return {name: self._accounts[name] for name in names}
 
     async def change(self, changes: Sequence[AccountChange]) -> None:
         for change in changes:
-            old = self._accounts[change.name]
-            new = replace(
-                old,
-                debits_fen=old.debits_fen + change.debits_fen,
-                credits_fen=old.credits_fen + change.credits_fen,
-                pending_debits_fen=old.pending_debits_fen + change.pending_debits_fen,
-                pending_credits_fen=old.pending_credits_fen + change.pending_credits_fen,
-            )
+            new = self._accounts[change.name].changed(change)
             assert min(new.pending_debits_fen, new.pending_credits_fen) >= 0
             self._accounts[change.name] = new
 
-    async def set_limit(self, name: str, balance_limit_fen: int) -> None:
-        self._accounts[name] = replace(self._accounts[name], balance_limit_fen=balance_limit_fen)
+    async def set_limits(self, name: str, balance_limit_fen: int, overdraft_fen: int | None) -> None:
+        self._accounts[name] = replace(
+            self._accounts[name], balance_limit_fen=balance_limit_fen, overdraft_fen=overdraft_fen
+        )
 
 
 class FakePurses:
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, chart: Chart) -> None:
         self._state = state
+        self._chart = chart
 
     def _find(self, key: PurseKey) -> int:
         return next((n for n, purse in enumerate(self._state.purses, 1) if purse.key == key), 0)
@@ -129,10 +156,12 @@ class FakePurses:
             raise PurseUnknown(purse=key.name)
         return self._state.purses[found - 1]
 
-    async def lock(self, keys: Sequence[PurseKey]) -> None:
+    async def lock(self, keys: Sequence[PurseKey]) -> set[PurseKey]:
         assert list(keys) == sorted(keys), "the order of locks"
-        for key in keys:
-            await self.get(key)
+        return {key for key in keys if self._find(key)}
+
+    async def ids(self, keys: Sequence[PurseKey]) -> I64:
+        return np.array([self._find(key) for key in keys], dtype=np.int64)
 
     async def change(self, changes: Sequence[PurseChange]) -> None:
         for change in changes:
@@ -144,6 +173,9 @@ class FakePurses:
                 corrections_credit_fen=purse.corrections_credit_fen + change.corrections_credit_fen,
                 pending_loads_fen=purse.pending_loads_fen + change.pending_loads_fen,
                 pending_debits_fen=purse.pending_debits_fen + change.pending_debits_fen,
+                last_load_time=max(
+                    (at for at in (purse.last_load_time, change.load_time) if at is not None), default=None
+                ),
             )
 
     async def lock_columns(self, keys: KeyColumns) -> LockedPurses:
@@ -161,12 +193,13 @@ class FakePurses:
         pairs = zip(purse_ids.tolist(), counters.tolist(), strict=True)
         return np.array([pair in known for pair in pairs], dtype=np.bool_)
 
-    async def fold(self, locked: LockedPurses, folded: FoldedPurses) -> None:
+    async def fold(self, locked: LockedPurses, folded: FoldedPurses, tolerance_s: float) -> I64:
         for row, purse_id in enumerate(locked.purse_ids.tolist()):
             purse = self._state.purses[purse_id - 1]
             self._update(
                 purse_id,
                 debits_fen=purse.debits_fen + int(folded.debits_fen[row]),
+                repeats_fen=purse.repeats_fen + int(folded.repeats_fen[row]),
                 counter_count=purse.counter_count + int(folded.counter_count[row]),
             )
             if folded.counter_max[row] > purse.counter_max:
@@ -176,6 +209,97 @@ class FakePurses:
                     printed_balance_fen=int(folded.printed_balance_fen[row]),
                     last_time=datetime.fromtimestamp(int(folded.times_s[row]), UTC),
                 )
+        return locked.purse_ids
+
+    async def note_counters(
+        self, batch_number: int, locked: LockedPurses, found: Findings, repeats: Repeats, now: datetime
+    ) -> None:
+        for position, counter in zip(found.late_positions.tolist(), found.late_counters.tolist(), strict=True):
+            key = self._state.purses[int(locked.purse_ids[position]) - 1].key
+            gap = next(
+                item
+                for item in self._state.items
+                if item.key == key
+                and item.kind is ItemKind.GAP
+                and item.outcome is None
+                and item.counter_from <= counter <= item.counter_to
+            )
+            self._end(gap, ItemOutcome.FILLED, now)
+            for first, last in ((gap.counter_from, counter - 1), (counter + 1, gap.counter_to)):
+                if first <= last:
+                    self._begin(key, ItemKind.GAP, first, last, 0, gap.open_time)
+        for position, first, last in zip(
+            found.gap_positions.tolist(), found.gap_from.tolist(), found.gap_to.tolist(), strict=True
+        ):
+            key = self._state.purses[int(locked.purse_ids[position]) - 1].key
+            self._begin(key, ItemKind.GAP, first, last, 0, now)
+        for purse_id, counter, amount in zip(
+            repeats.purse_ids.tolist(), repeats.counters.tolist(), repeats.amounts_fen.tolist(), strict=True
+        ):
+            self._begin(self._state.purses[purse_id - 1].key, ItemKind.REPEAT, counter, counter, amount, now)
+
+    async def compare(self, purse_ids: I64, tolerance_s: float, now: datetime, batch_number: int | None = None) -> int:
+        count = 0
+        for purse in (self._state.purses[purse_id - 1] for purse_id in purse_ids.tolist()):
+            if purse.last_time is None or purse.gap_open or purse.pending_loads_fen:
+                continue
+            book = purse.opening_fen + purse.loads_fen - purse.debits_fen + purse.repeats_fen
+            loads = sorted(
+                (
+                    (journal.posting.event_time, leg.amount_fen)
+                    for journal, _, _ in self._state.journals
+                    if journal.posting.event in self._chart.load_events
+                    for leg in journal.posting.legs
+                    if leg.purse == purse.key and leg.side is Side.CREDIT
+                ),
+                reverse=True,
+            )
+            amount = unexplained_fen(
+                book - purse.printed_balance_fen, purse.last_time, loads, timedelta(seconds=tolerance_s)
+            )
+            mine = [item for item in self._state.items if item.key == purse.key and item.kind is ItemKind.BALANCE]
+            is_open = [item for item in mine if item.outcome is None]
+            count += bool(amount)
+            if not amount:
+                for item in is_open:
+                    self._end(item, ItemOutcome.EXPLAINED, now)
+            elif is_open:
+                place = self._state.items.index(is_open[0])
+                self._state.items[place] = replace(
+                    is_open[0], amount_fen=amount, counter_from=purse.counter_max, counter_to=purse.counter_max
+                )
+            elif not any(item.outcome is ItemOutcome.DECIDED and item.amount_fen == amount for item in mine):
+                self._begin(purse.key, ItemKind.BALANCE, purse.counter_max, purse.counter_max, amount, now)
+        return count
+
+    def _begin(self, key: PurseKey, kind: ItemKind, first: int, last: int, amount: int, at: datetime) -> None:
+        number = len(self._state.items) + 1
+        self._state.items.append(PurseItem(number, key, kind, first, last, amount, at, None, None, ""))
+
+    def _end(self, item: PurseItem, outcome: ItemOutcome, now: datetime, note: str = "") -> None:
+        place = self._state.items.index(item)
+        self._state.items[place] = replace(item, close_time=now, outcome=outcome, note=note)
+
+    async def list_items(
+        self, after: int, limit: int, open_only: bool, kind: ItemKind | None, key: PurseKey | None
+    ) -> list[PurseItem]:
+        found = [
+            item
+            for item in self._state.items
+            if item.id > after
+            and (not open_only or item.outcome is None)
+            and (kind is None or item.kind is kind)
+            and (key is None or item.key == key)
+        ]
+        return found[:limit]
+
+    async def get_item(self, item_id: int) -> PurseItem:
+        if not 0 < item_id <= len(self._state.items):
+            raise ItemUnknown(item=item_id)
+        return self._state.items[item_id - 1]
+
+    async def close_item(self, item_id: int, note: str, now: datetime) -> None:
+        self._end(await self.get_item(item_id), ItemOutcome.DECIDED, now, note)
 
     async def add_movements(self, batch_number: int, purse_ids: I64, movements: Movements) -> None:
         rows = zip(purse_ids.tolist(), movements.counters.tolist(), movements.amounts_fen.tolist(), strict=True)
@@ -197,7 +321,7 @@ class FakeBatches:
     def __init__(self, state: State) -> None:
         self._batches = state.batches
 
-    async def claim(self, batch: PostedBatch, journal: UUID | None, now: datetime) -> int | None:
+    async def claim(self, batch: PostedBatch, journal: UUID | None, detail: bytes, now: datetime) -> int | None:
         if batch.batch_id in self._batches:
             return None
         self._batches[batch.batch_id] = len(self._batches) + 1
@@ -208,20 +332,56 @@ class FakeJournals:
     def __init__(self, state: State) -> None:
         self._journals = state.journals
 
-    async def post(self, journal_id: UUID, posting: Posting, post_time: datetime) -> Journal:
-        journal = Journal(journal_id, posting, post_time, len(self._journals) + 1)
-        previous = self._journals[-1][1] if self._journals else GENESIS
-        seal = chain_hash(previous, journal.sequence, journal_bytes(journal_id, posting, post_time))
-        self._journals.append((journal, seal))
-        return journal
+    async def post(self, journals: Sequence[NewJournal], now: datetime) -> list[Journal]:
+        written = []
+        for new in journals:
+            last = self._journals[-1] if self._journals else None
+            post_time = now if last is None else max(now, last[0].post_time)
+            journal = Journal(new.id, new.posting, post_time, len(self._journals) + 1)
+            body = journal_bytes(new.id, new.posting, post_time, new.detail)
+            seal = chain_hash(last[1] if last else GENESIS, journal.sequence, body)
+            self._journals.append((journal, seal, new))
+            written.append(journal)
+        return written
 
     async def posted(self, event: str, reference: str) -> bool:
-        return any((j.posting.event, j.posting.reference) == (event, reference) for j, _ in self._journals)
+        return any((j.posting.event, j.posting.reference) == (event, reference) for j, _, _ in self._journals)
+
+    async def get(self, which: UUID | int) -> Journal:
+        for journal, _, _ in self._journals:
+            if which in (journal.id, journal.sequence):
+                return journal
+        raise JournalUnknown(journal=which)
+
+    async def list_page(self, after: int, limit: int, reference: str) -> list[Journal]:
+        found = [j for j, _, _ in self._journals if j.sequence > after]
+        return [j for j in found if not reference or j.posting.reference == reference][:limit]
+
+    async def sums_as_of(self, account: str, at: datetime, axis: TimeAxis) -> tuple[int, int]:
+        legs = [
+            leg
+            for journal, _, _ in self._journals
+            if (journal.post_time if axis is TimeAxis.POST_TIME else journal.posting.event_time) <= at
+            for leg in journal.posting.legs
+            if leg.account == account
+        ]
+        sums = {side: sum(leg.amount_fen for leg in legs if leg.side is side) for side in Side}
+        return sums[Side.DEBIT], sums[Side.CREDIT]
 
     async def list_entries(self, account: str, after: tuple[int, int], limit: int) -> list[Entry]:
         found = [
-            Entry(j.id, j.posting.event, j.posting.reference, leg, j.posting.event_time, j.sequence, number)
-            for j, _ in self._journals
+            Entry(
+                j.id,
+                j.posting.event,
+                j.posting.reference,
+                leg,
+                j.posting.event_time,
+                j.sequence,
+                number,
+                j.post_time,
+                *new.after[account],
+            )
+            for j, _, new in self._journals
             for number, leg in enumerate(j.posting.legs, 1)
             if leg.account == account and (j.sequence, number) > after
         ]
@@ -265,9 +425,10 @@ class FakeUnitOfWork:
     async def __aenter__(self) -> Self:
         self._state = copy.deepcopy(self._books.state)
         self.requests = FakeRequests(self._state)
+        self.claims = FakeClaims(self._state)
         self.events = FakeEvents(self._state)
         self.accounts = FakeAccounts(self._state, self._books.chart)
-        self.purses = FakePurses(self._state)
+        self.purses = FakePurses(self._state, self._books.chart)
         self.batches = FakeBatches(self._state)
         self.journals = FakeJournals(self._state)
         self.reservations = FakeReservations(self._state)

@@ -1,5 +1,6 @@
 """What any ledger must do, in memory or in PostgreSQL: the same tests run against both."""
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,32 +10,48 @@ import pytest
 from libs.errors import RequestIdReused
 from libs.testkit.clock import FakeClock
 from services.account.application.charge_window_fee import ChargeWindowFee
+from services.account.application.close_purse_item import ClosePurseItem
 from services.account.application.commit_reservation import CommitReservation
 from services.account.application.expire_reservations import ExpireReservations
 from services.account.application.fold_batch import FoldBatch
+from services.account.application.get_balance import GetBalance
+from services.account.application.get_journal import GetJournal
 from services.account.application.list_accounts import ListAccounts
 from services.account.application.list_entries import ListEntries
+from services.account.application.list_journals import ListJournals
+from services.account.application.list_purse_items import ListPurseItems
 from services.account.application.open_account import OpenAccount
 from services.account.application.open_purses import OpenPurses
 from services.account.application.ports import Transaction
 from services.account.application.post_journal import PostJournal
+from services.account.application.post_linked_journals import PostLinkedJournals
+from services.account.application.posting_queue import PostingQueue
 from services.account.application.reserve import Reserve
+from services.account.application.reverse_journal import ReverseJournal
 from services.account.application.void_reservation import VoidReservation
 from services.account.domain.accounts import Account
 from services.account.domain.batch import IssuedCards, PostedBatch
-from services.account.domain.book import Journal, Posting
+from services.account.domain.book import Journal, Posting, TimeAxis
 from services.account.domain.chart import Chart
 from services.account.domain.errors import (
     AccountUnknown,
     ChartNumberUnknown,
+    CommitAboveHeld,
     FactMalformed,
+    InsufficientBalance,
+    ItemClosed,
+    ItemUnknown,
+    JournalNotReversible,
+    JournalReversed,
     JournalUnbalanced,
+    JournalUnknown,
     LimitExceeded,
     PurseLegMismatch,
     PurseUnknown,
     ReservationResolved,
     ReservationUnknown,
 )
+from services.account.domain.folding import ItemKind, ItemOutcome
 from services.account.domain.purse import Purse, PurseKey
 from services.account.domain.reservation import Reservation, ReservationState
 from tests.unit.account.builders import (
@@ -50,6 +67,9 @@ from tests.unit.account.builders import (
     issued,
 )
 
+# How far a terminal's clock may be off, seconds.
+TOLERANCE_S = 300
+
 
 class Ledger:
     """A ledger under test: its use cases over one kind of transaction."""
@@ -62,13 +82,21 @@ class Ledger:
         self.open_account = OpenAccount(transaction, chart, clock)
         self.list_accounts = ListAccounts(transaction, chart)
         self.list_entries = ListEntries(transaction)
-        self.post_journal = PostJournal(transaction, chart, clock, new_id)
+        queue = PostingQueue(transaction, chart, clock, new_id)
+        self.post_journal = PostJournal(queue, chart)
+        self.post_linked_journals = PostLinkedJournals(queue, chart)
+        self.reverse_journal = ReverseJournal(transaction, chart, clock, new_id)
+        self.get_journal = GetJournal(transaction)
+        self.list_journals = ListJournals(transaction)
+        self.get_balance = GetBalance(transaction)
+        self.list_purse_items = ListPurseItems(transaction)
+        self.close_purse_item = ClosePurseItem(transaction, clock)
         self.reserve = Reserve(transaction, chart, clock)
-        self.commit_reservation = CommitReservation(transaction, chart, clock, new_id)
-        self.void_reservation = VoidReservation(transaction, chart, clock)
-        self.expiry = ExpireReservations(transaction, chart, clock, 1.0)
-        self._fold_batch = FoldBatch(chart, clock, new_id)
-        self._open_purses = OpenPurses(chart, clock, new_id)
+        self.commit_reservation = CommitReservation(transaction, chart, clock, new_id, TOLERANCE_S)
+        self.void_reservation = VoidReservation(transaction, chart, clock, TOLERANCE_S)
+        self.expiry = ExpireReservations(transaction, chart, clock, 1.0, TOLERANCE_S)
+        self._fold_batch = FoldBatch(chart, clock, new_id, TOLERANCE_S)
+        self._open_purses = OpenPurses(chart, clock, new_id, TOLERANCE_S)
         self._charge_window_fee = ChargeWindowFee(chart, clock, new_id)
 
     async def post(self, posting: Posting) -> Journal:
@@ -115,7 +143,7 @@ class PostingSuite:
     async def test_a_journal_whose_sides_differ_leaves_nothing_behind(self, ledger: Ledger) -> None:
         with pytest.raises(JournalUnbalanced) as refused:
             await ledger.post(a_posting(debit("1221.north", 100), credit("2202", 99)))
-        assert refused.value.facts == {"debits_fen": "100", "credits_fen": "99"}
+        assert refused.value.facts == {"asset": "CNY/2", "debits_fen": "100", "credits_fen": "99"}
         with pytest.raises(AccountUnknown):
             await ledger.account("2202")
 
@@ -249,6 +277,316 @@ class PostingSuite:
         seen = await ledger.list_accounts("", 9, "", "metro")
         assert [account.name for account in seen] == ["2203.metro", "2205.metro"]
         assert await ledger.list_accounts("", 9, "1221", "metro") == []
+
+
+class AssetSuite:
+    """Units beside money, floors, overdrafts."""
+
+    async def test_a_journal_balances_in_every_asset_or_not_at_all(self, ledger: Ledger) -> None:
+        points = (debit("3001.mall", 50), credit("3002.jt-1", 50))
+        await ledger.post(a_posting(*points, debit("1221.north", 7), credit("2202", 7)))
+        assert (await ledger.account("3002.jt-1")).asset == "POINT/0"
+        with pytest.raises(JournalUnbalanced) as refused:
+            await ledger.post(a_posting(debit("3001.mall", 7), credit("2202", 7)))
+        assert refused.value.facts == {"asset": "CNY/2", "debits_fen": "0", "credits_fen": "7"}
+        with pytest.raises(JournalUnbalanced) as refused:
+            await ledger.post(a_posting(debit("2202", 7), credit("2202", 7), *points, credit("3012.jt-1", 1)))
+        assert refused.value.facts["asset"] == "RIDE/0"
+
+    async def test_a_floored_account_gives_what_it_holds_and_no_more(self, ledger: Ledger) -> None:
+        await ledger.post(a_posting(debit("1002", 100), credit("2211.jt-1", 100)))
+        with pytest.raises(InsufficientBalance) as refused:
+            await ledger.post(a_posting(debit("2211.jt-1", 101), credit("2203.metro", 101)))
+        assert refused.value.facts == {
+            "account": "2211.jt-1",
+            "balance_fen": "100",
+            "held_fen": "0",
+            "overdraft_fen": "0",
+            "amount_fen": "101",
+        }
+        await ledger.post(a_posting(debit("2211.jt-1", 100), credit("2203.metro", 100)))
+
+    async def test_what_is_held_is_not_spent_twice_and_what_is_promised_is_not_spent_at_all(
+        self, ledger: Ledger
+    ) -> None:
+        await ledger.post(a_posting(debit("1002", 100), credit("2211.jt-1", 100)))
+        await ledger.hold(a_posting(debit("2211.jt-1", 60), credit("2203.metro", 60)))
+        await ledger.hold(a_posting(debit("1002", 500), credit("2211.jt-1", 500)))
+        with pytest.raises(InsufficientBalance) as refused:
+            await ledger.hold(a_posting(debit("2211.jt-1", 41), credit("2203.metro", 41)))
+        assert refused.value.facts["held_fen"] == "60"
+        await ledger.hold(a_posting(debit("2211.jt-1", 40), credit("2203.metro", 40)))
+
+    async def test_an_overdraft_is_granted_per_account_and_kept_when_only_the_limit_changes(
+        self, ledger: Ledger
+    ) -> None:
+        await ledger.open_account("2211.jt-1", 0, a_request(), 30)
+        assert (await ledger.open_account("2211.jt-1", 500, a_request())).overdraft_fen == 30
+        await ledger.post(a_posting(debit("2211.jt-1", 30), credit("2203.metro", 30)))
+        with pytest.raises(InsufficientBalance):
+            await ledger.post(a_posting(debit("2211.jt-1", 1), credit("2203.metro", 1)))
+        assert (await ledger.account("2211.jt-1")).balance_fen == -30
+
+    async def test_an_account_that_the_chart_does_not_floor_may_be_floored_by_hand(self, ledger: Ledger) -> None:
+        assert (await ledger.open_account("2203.bus", 0, a_request())).overdraft_fen is None
+        await ledger.open_account("2203.bus", 0, a_request(), 0)
+        with pytest.raises(InsufficientBalance):
+            await ledger.post(a_posting(debit("2203.bus", 1), credit("6002", 1)))
+
+    async def test_the_floor_is_said_before_the_limit_and_the_first_account_by_name_is_named(
+        self, ledger: Ledger
+    ) -> None:
+        await ledger.open_account("2202", 1, a_request())
+        legs = (debit("2211.jt-2", 5), debit("2211.jt-1", 5), credit("2202", 10))
+        with pytest.raises(InsufficientBalance) as refused:
+            await ledger.post(a_posting(*legs))
+        assert refused.value.facts["account"] == "2211.jt-1"
+
+    async def test_what_one_leg_brings_another_leg_of_the_same_journal_may_take(self, ledger: Ledger) -> None:
+        through = (debit("1002", 9), credit("2211.jt-1", 9), debit("2211.jt-1", 9), credit("2203.metro", 9))
+        await ledger.post(a_posting(*through))
+        assert (await ledger.account("2203.metro")).balance_fen == 9
+
+
+class BookSuite:
+    """Linked journals, reversals, moments of the past, statements."""
+
+    async def test_linked_journals_stand_side_by_side_and_a_later_one_spends_what_an_earlier_brings(
+        self, ledger: Ledger
+    ) -> None:
+        bring = a_posting(debit("1002", 10), credit("2211.jt-1", 10))
+        spend = a_posting(debit("2211.jt-1", 10), credit("2203.metro", 10))
+        request = a_request()
+        first, second = await ledger.post_linked_journals([bring, spend], request)
+        assert (second.sequence, first.posting) == (first.sequence + 1, bring)
+        assert await ledger.post_linked_journals([bring, spend], request) == (first, second)
+        assert (await ledger.account("2203.metro")).balance_fen == 10
+
+    async def test_one_refused_journal_refuses_all_that_are_linked_with_it(self, ledger: Ledger) -> None:
+        bring = a_posting(debit("1002", 10), credit("2211.jt-1", 10))
+        spend = a_posting(debit("2211.jt-1", 11), credit("2203.metro", 11))
+        with pytest.raises(InsufficientBalance) as refused:
+            await ledger.post_linked_journals([bring, spend], a_request())
+        assert refused.value.facts["posting"] == "2"
+        with pytest.raises(AccountUnknown):
+            await ledger.account("2211.jt-1")
+        with pytest.raises(JournalUnbalanced) as unbalanced:
+            await ledger.post_linked_journals([bring, a_posting(debit("1002", 1))], a_request())
+        assert unbalanced.value.facts["posting"] == "2"
+
+    async def test_refused_and_accepted_requests_that_come_together_do_not_disturb_one_another(
+        self, ledger: Ledger
+    ) -> None:
+        await ledger.open_account("1221.south", 150, a_request())
+        amounts = [100, 100, 50, 1]
+        outcomes = await asyncio.gather(
+            *(ledger.post(a_posting(debit("1221.south", n), credit("2202", n))) for n in amounts),
+            return_exceptions=True,
+        )
+        assert [isinstance(outcome, LimitExceeded) for outcome in outcomes] == [False, True, False, True]
+        sequences = [outcome.sequence for outcome in outcomes if isinstance(outcome, Journal)]
+        assert sequences[1] == sequences[0] + 1
+
+    async def test_a_reversal_is_the_opposite_and_is_posted_once(self, ledger: Ledger) -> None:
+        journal = await ledger.post(a_posting(debit("1221.north", 70), credit("2202", 50), credit("6001", 20)))
+        ledger.clock.advance(hours=1)
+        request = a_request()
+        reversal = await ledger.reverse_journal(journal.id, request)
+        assert await ledger.reverse_journal(journal.id, request) == reversal
+        assert (reversal.posting.event, reversal.posting.reference) == ("reversal", f"journals/{journal.id}")
+        assert [(await ledger.account(name)).balance_fen for name in ("1221.north", "2202", "6001")] == [0, 0, 0]
+        with pytest.raises(JournalReversed):
+            await ledger.reverse_journal(journal.id, a_request())
+        with pytest.raises(JournalNotReversible):
+            await ledger.reverse_journal(reversal.id, a_request())
+        with pytest.raises(JournalUnknown):
+            await ledger.reverse_journal(uuid.uuid4(), a_request())
+
+    async def test_a_reversal_takes_nothing_that_was_spent_and_no_batch_back(self, ledger: Ledger) -> None:
+        journal = await ledger.post(a_posting(debit("1002", 10), credit("2211.jt-1", 10)))
+        await ledger.post(a_posting(debit("2211.jt-1", 4), credit("2203.metro", 4)))
+        with pytest.raises(InsufficientBalance):
+            await ledger.reverse_journal(journal.id, a_request())
+        await ledger.issue(issued(a_key(), opening_fen=5))
+        (batch,) = await ledger.list_journals(journal.sequence + 1, 10, "")
+        with pytest.raises(JournalNotReversible) as refused:
+            await ledger.reverse_journal(batch.id, a_request())
+        assert refused.value.facts["event"] == "cards_issued"
+
+    async def test_a_reversed_load_is_a_correction_of_the_purse(self, ledger: Ledger) -> None:
+        await ledger.issue(issued(a_key()))
+        journal = await ledger.post(a_load(a_key(), 40))
+        await ledger.reverse_journal(journal.id, a_request())
+        purse = await ledger.purse(a_key())
+        assert (purse.loads_fen, purse.corrections_debit_fen, purse.balance_fen) == (40, 40, 0)
+
+    async def test_journals_are_found_by_id_by_place_and_by_reference(self, ledger: Ledger) -> None:
+        journals = [await ledger.post(a_posting(reference=f"tests/{n % 2}")) for n in range(4)]
+        assert await ledger.get_journal(journals[1].id) == journals[1]
+        assert await ledger.get_journal(journals[2].sequence) == journals[2]
+        assert await ledger.list_journals(0, 3, "") == journals[:3]
+        assert await ledger.list_journals(journals[0].sequence, 3, "tests/0") == [journals[2]]
+        with pytest.raises(JournalUnknown):
+            await ledger.get_journal(99)
+
+    async def test_a_balance_of_the_past_is_what_the_book_said_then(self, ledger: Ledger) -> None:
+        moments = []
+        for amount in (1, 2, 4):
+            await ledger.post(a_posting(debit("1221.north", amount), credit("2202", amount)))
+            moments.append(ledger.clock.now())
+            ledger.clock.advance(hours=1)
+        before = moments[0] - timedelta(microseconds=1)
+        balances = [(await ledger.get_balance("2202", at, TimeAxis.POST_TIME)).balance_fen for at in (before, *moments)]
+        assert balances == [0, 1, 3, 7]
+        with pytest.raises(AccountUnknown):
+            await ledger.get_balance("2203.nobody", moments[0], TimeAxis.POST_TIME)
+
+    async def test_a_late_event_changes_the_balance_by_event_time_and_not_the_one_by_posting_time(
+        self, ledger: Ledger
+    ) -> None:
+        yesterday = ledger.clock.now()
+        ledger.clock.advance(days=3)
+        await ledger.post(a_posting(at=yesterday))
+        await ledger.post(a_posting(at=ledger.clock.now()))
+        by_post = await ledger.get_balance("2202", yesterday, TimeAxis.POST_TIME)
+        by_event = await ledger.get_balance("2202", yesterday, TimeAxis.EVENT_TIME)
+        assert (by_post.balance_fen, by_event.balance_fen) == (0, 100)
+
+    async def test_posting_times_never_go_back_though_clocks_do(self, ledger: Ledger) -> None:
+        first = await ledger.post(a_posting())
+        ledger.clock.set(first.post_time - timedelta(seconds=5))
+        assert (await ledger.post(a_posting())).post_time == first.post_time
+
+    async def test_entries_tell_the_balance_after_their_journal(self, ledger: Ledger) -> None:
+        for amount in (5, 6):
+            legs = (debit("2202", amount), credit("2202", amount), debit("1221.north", 1), credit("2202", 1))
+            await ledger.post(a_posting(*legs))
+        entries = await ledger.list_entries("2202", (0, 0), 10)
+        assert [(entry.debits_after_fen, entry.credits_after_fen) for entry in entries] == [(5, 6)] * 3 + [(11, 13)] * 3
+
+
+class PartSuite:
+    """Parts of what is held."""
+
+    async def test_a_part_is_posted_and_the_rest_given_up(self, ledger: Ledger) -> None:
+        held = await ledger.hold(a_posting(debit("1221.north", 100), credit("2202", 60), credit("2206", 40)))
+        committed = await ledger.commit_reservation(held.id, (50, 50, 0))
+        assert committed.partial
+        assert await ledger.commit_reservation(held.id) == committed
+        accounts = [await ledger.account(name) for name in ("1221.north", "2202", "2206")]
+        assert [account.balance_fen for account in accounts] == [50, 50, 0]
+        assert not any(account.pending_debits_fen or account.pending_credits_fen for account in accounts)
+        assert committed.journal is not None
+        journal = await ledger.get_journal(committed.journal)
+        assert journal.posting.legs == (debit("1221.north", 50), credit("2202", 50))
+
+    async def test_everything_in_figures_is_everything(self, ledger: Ledger) -> None:
+        held = await ledger.hold(a_posting())
+        assert not (await ledger.commit_reservation(held.id, (100, 100))).partial
+
+    async def test_more_than_is_held_is_refused_and_stays_held(self, ledger: Ledger) -> None:
+        held = await ledger.hold(a_posting())
+        for amounts in ((101, 101), (100,), (100, 100, 1)):
+            with pytest.raises(CommitAboveHeld):
+                await ledger.commit_reservation(held.id, amounts)
+        with pytest.raises(JournalUnbalanced):
+            await ledger.commit_reservation(held.id, (50, 49))
+        with pytest.raises(JournalUnbalanced):
+            await ledger.commit_reservation(held.id, (0, 0))
+        assert (await ledger.account("2202")).pending_credits_fen == 100
+
+    async def test_a_part_of_a_load_is_a_load_of_that_part(self, ledger: Ledger) -> None:
+        await ledger.issue(issued(a_key()))
+        held = await ledger.hold(a_load(a_key(), 500))
+        await ledger.commit_reservation(held.id, (200, 200, 200, 200))
+        purse = await ledger.purse(a_key())
+        assert (purse.loads_fen, purse.pending_loads_fen, purse.balance_fen) == (200, 0, 200)
+
+
+class ItemSuite:
+    """What does not add up on a card is never silent."""
+
+    async def items(self, ledger: Ledger, *, open_only: bool = True) -> list[tuple[str, int, int, int]]:
+        found = await ledger.list_purse_items(0, 100, open_only=open_only, kind=None, key=None)
+        return [(item.kind.name, item.counter_from, item.counter_to, item.amount_fen) for item in found]
+
+    async def test_a_card_that_adds_up_has_no_items(self, ledger: Ledger) -> None:
+        await ledger.issue(issued(a_key(), opening_fen=100))
+        await ledger.fold_rows((a_key(), 0, 10, 100), (a_key(), 1, 20, 90))
+        await ledger.post(a_load(a_key(), 50, at=NOON + timedelta(minutes=1, seconds=30)))
+        await ledger.fold_rows((a_key(), 2, 30, 120))
+        assert await self.items(ledger, open_only=False) == []
+
+    async def test_missing_counters_are_gaps_before_between_and_over_batches(self, ledger: Ledger) -> None:
+        await ledger.fold_rows((a_key(), 2, 1, 9), (a_key(), 5, 1, 6))
+        await ledger.fold_rows((a_key(), 7, 1, 4))
+        assert await self.items(ledger) == [("GAP", 0, 1, 0), ("GAP", 3, 4, 0), ("GAP", 6, 6, 0)]
+
+    async def test_a_late_record_shortens_splits_or_closes_its_gap_which_keeps_its_age(self, ledger: Ledger) -> None:
+        await ledger.fold_rows((a_key(), 5, 1, 9))
+        found = ledger.clock.now()
+        ledger.clock.advance(days=1)
+        await ledger.fold_rows((a_key(), 2, 1, 9), (a_key(), 4, 1, 9))
+        assert sorted(await self.items(ledger)) == [("GAP", 0, 1, 0), ("GAP", 3, 3, 0)]
+        still = await ledger.list_purse_items(0, 9, open_only=True, kind=None, key=a_key())
+        assert {item.open_time for item in still} == {found}
+        await ledger.fold_rows((a_key(), 0, 1, 9), (a_key(), 1, 1, 9), (a_key(), 3, 1, 9))
+        assert [kind for kind, *_ in await self.items(ledger)] == ["BALANCE"]
+
+    async def test_a_counter_that_comes_again_is_an_item_with_its_amount_and_explains_the_balance(
+        self, ledger: Ledger
+    ) -> None:
+        await ledger.issue(issued(a_key(), opening_fen=100))
+        await ledger.fold_rows((a_key(), 0, 10, 100), (a_key(), 0, 30, 100))
+        await ledger.fold_rows((a_key(), 0, 5, 100), (a_key(), 1, 1, 90))
+        assert await self.items(ledger) == [("REPEAT", 0, 0, 30), ("REPEAT", 0, 0, 5)]
+        assert (await ledger.purse(a_key())).repeats_fen == 35
+
+    async def test_a_balance_that_nothing_explains_is_an_item_until_it_is_explained(self, ledger: Ledger) -> None:
+        await ledger.issue(issued(a_key(), opening_fen=100))
+        await ledger.fold_rows((a_key(), 0, 10, 130))
+        assert await self.items(ledger) == [("BALANCE", 0, 0, -30)]
+        await ledger.fold_rows((a_key(), 1, 10, 120))
+        assert await self.items(ledger) == [("BALANCE", 1, 1, -30)]
+        held = await ledger.hold(a_load(a_key(), 30, at=NOON - timedelta(hours=1)))
+        await ledger.commit_reservation(held.id)
+        assert await self.items(ledger) == []
+        assert len(await self.items(ledger, open_only=False)) == 1
+
+    async def test_a_load_in_doubt_makes_a_balance_incomparable_and_giving_it_up_shows_the_difference(
+        self, ledger: Ledger
+    ) -> None:
+        await ledger.issue(issued(a_key(), opening_fen=100))
+        held = await ledger.hold(a_load(a_key(), 30, at=NOON - timedelta(hours=1)))
+        await ledger.fold_rows((a_key(), 0, 10, 130))
+        assert await self.items(ledger) == []
+        await ledger.void_reservation(held.id)
+        assert await self.items(ledger) == [("BALANCE", 0, 0, -30)]
+
+    async def test_news_of_the_issue_that_comes_late_explains_the_balance(self, ledger: Ledger) -> None:
+        await ledger.fold_rows((a_key(), 0, 10, 100))
+        assert await self.items(ledger) == [("BALANCE", 0, 0, -100)]
+        await ledger.issue(issued(a_key(), opening_fen=100))
+        assert await self.items(ledger) == []
+
+    async def test_a_person_closes_an_item_once_and_the_same_difference_is_not_asked_again(
+        self, ledger: Ledger
+    ) -> None:
+        await ledger.issue(issued(a_key(), opening_fen=100))
+        await ledger.fold_rows((a_key(), 0, 10, 130))
+        (item,) = await ledger.list_purse_items(0, 9, open_only=True, kind=ItemKind.BALANCE, key=None)
+        request = a_request()
+        closed = await ledger.close_purse_item(item.id, "磁头故障", request)
+        assert (closed.outcome, closed.note) == (ItemOutcome.DECIDED, "磁头故障")
+        assert await ledger.close_purse_item(item.id, "磁头故障", request) == closed
+        with pytest.raises(ItemClosed):
+            await ledger.close_purse_item(item.id, "again", a_request())
+        with pytest.raises(ItemUnknown):
+            await ledger.close_purse_item(item.id + 1, "none", a_request())
+        await ledger.fold_rows((a_key(), 1, 10, 120))
+        assert await self.items(ledger) == []
+        await ledger.fold_rows((a_key(), 2, 10, 100))
+        assert await self.items(ledger) == [("BALANCE", 2, 2, -20)]
 
 
 class ReservationSuite:

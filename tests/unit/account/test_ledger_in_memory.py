@@ -7,7 +7,16 @@ from services.account.adapters.chart_file import standard_chart
 from services.account.domain.events import BatchFolded, ReservationExpired
 from tests.unit.account.builders import a_batch, a_key, a_posting
 from tests.unit.account.fakes import FakeBooks
-from tests.unit.account.suites import FoldingSuite, Ledger, PostingSuite, ReservationSuite
+from tests.unit.account.suites import (
+    AssetSuite,
+    BookSuite,
+    FoldingSuite,
+    ItemSuite,
+    Ledger,
+    PartSuite,
+    PostingSuite,
+    ReservationSuite,
+)
 
 
 @pytest.fixture
@@ -27,6 +36,18 @@ class TestReservationsInMemory(ReservationSuite): ...
 
 
 class TestFoldingInMemory(FoldingSuite): ...
+
+
+class TestAssetsInMemory(AssetSuite): ...
+
+
+class TestBookInMemory(BookSuite): ...
+
+
+class TestPartsInMemory(PartSuite): ...
+
+
+class TestItemsInMemory(ItemSuite): ...
 
 
 async def test_a_folded_batch_is_told_with_its_totals_and_its_journal(books: FakeBooks, ledger: Ledger) -> None:

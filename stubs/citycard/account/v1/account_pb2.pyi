@@ -108,6 +108,62 @@ RESERVATION_STATE_EXPIRED: ReservationState.ValueType  # 4
 """Time ran out. Final."""
 Global___ReservationState: _TypeAlias = ReservationState  # noqa: Y015
 
+class _PurseItemKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PurseItemKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PurseItemKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PURSE_ITEM_KIND_UNSPECIFIED: _PurseItemKind.ValueType  # 0
+    """All kinds, in a filter."""
+    PURSE_ITEM_KIND_GAP: _PurseItemKind.ValueType  # 1
+    """断号: counters are missing."""
+    PURSE_ITEM_KIND_REPEAT: _PurseItemKind.ValueType  # 2
+    """重号: a counter came again and took money again."""
+    PURSE_ITEM_KIND_BALANCE: _PurseItemKind.ValueType  # 3
+    """余额不符: no load explains the difference between the book and what the card printed."""
+
+class PurseItemKind(_PurseItemKind, metaclass=_PurseItemKindEnumTypeWrapper):
+    """What does not add up on a card."""
+
+PURSE_ITEM_KIND_UNSPECIFIED: PurseItemKind.ValueType  # 0
+"""All kinds, in a filter."""
+PURSE_ITEM_KIND_GAP: PurseItemKind.ValueType  # 1
+"""断号: counters are missing."""
+PURSE_ITEM_KIND_REPEAT: PurseItemKind.ValueType  # 2
+"""重号: a counter came again and took money again."""
+PURSE_ITEM_KIND_BALANCE: PurseItemKind.ValueType  # 3
+"""余额不符: no load explains the difference between the book and what the card printed."""
+Global___PurseItemKind: _TypeAlias = PurseItemKind  # noqa: Y015
+
+class _PurseItemOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PurseItemOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PurseItemOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PURSE_ITEM_OUTCOME_UNSPECIFIED: _PurseItemOutcome.ValueType  # 0
+    """It is open."""
+    PURSE_ITEM_OUTCOME_FILLED: _PurseItemOutcome.ValueType  # 1
+    """Late records filled the gap, or this part of it."""
+    PURSE_ITEM_OUTCOME_EXPLAINED: _PurseItemOutcome.ValueType  # 2
+    """Book and card agree again."""
+    PURSE_ITEM_OUTCOME_DECIDED: _PurseItemOutcome.ValueType  # 3
+    """A person decided."""
+
+class PurseItemOutcome(_PurseItemOutcome, metaclass=_PurseItemOutcomeEnumTypeWrapper):
+    """How an item ended."""
+
+PURSE_ITEM_OUTCOME_UNSPECIFIED: PurseItemOutcome.ValueType  # 0
+"""It is open."""
+PURSE_ITEM_OUTCOME_FILLED: PurseItemOutcome.ValueType  # 1
+"""Late records filled the gap, or this part of it."""
+PURSE_ITEM_OUTCOME_EXPLAINED: PurseItemOutcome.ValueType  # 2
+"""Book and card agree again."""
+PURSE_ITEM_OUTCOME_DECIDED: PurseItemOutcome.ValueType  # 3
+"""A person decided."""
+Global___PurseItemOutcome: _TypeAlias = PurseItemOutcome  # noqa: Y015
+
 @_typing.final
 class Account(_message.Message):
     """One account: a number of the chart and, where several share the number, its owner."""
@@ -128,6 +184,7 @@ class Account(_message.Message):
     BALANCE_FEN_FIELD_NUMBER: _builtins.int
     BALANCE_LIMIT_FEN_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    OVERDRAFT_FEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{number}` or `accounts/{number}.{owner}`, e.g. `accounts/2203.metro-1`."""
     chart_number: _builtins.str
@@ -141,7 +198,9 @@ class Account(_message.Message):
     display_name_en: _builtins.str
     """Name in English, from the chart."""
     asset: _builtins.str
-    """Unit and scale of all amounts, `CNY/2`: fen."""
+    """Unit and scale of all its amounts, given by the chart: `CNY/2` is fen, `POINT/0` points, `KWH/2` hundredths of a
+    kilowatt hour. The fields named `_fen` count in this unit, whatever it is.
+    """
     debits_fen: _builtins.int
     """Sum of posted debits, ever growing."""
     credits_fen: _builtins.int
@@ -154,6 +213,8 @@ class Account(_message.Message):
     """Balance on the account's own side: debits - credits of an asset or expense, credits - debits of the others."""
     balance_limit_fen: _builtins.int
     """Most that the balance, with pending, may reach; 0 means no limit (an outlet's credit is such a limit)."""
+    overdraft_fen: _builtins.int
+    """How far below zero the balance, less what is held, may go; unset: no floor."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was opened."""
@@ -175,14 +236,63 @@ class Account(_message.Message):
         balance_fen: _builtins.int = ...,
         balance_limit_fen: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        overdraft_fen: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overdraft_fen", b"_overdraft_fen", "create_time", b"create_time", "overdraft_fen", b"overdraft_fen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "balance_fen", b"balance_fen", "balance_limit_fen", b"balance_limit_fen", "chart_number", b"chart_number", "create_time", b"create_time", "credits_fen", b"credits_fen", "debits_fen", b"debits_fen", "display_name_en", b"display_name_en", "display_name_zh", b"display_name_zh", "kind", b"kind", "name", b"name", "owner", b"owner", "pending_credits_fen", b"pending_credits_fen", "pending_debits_fen", b"pending_debits_fen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdraft_fen", b"_overdraft_fen", "asset", b"asset", "balance_fen", b"balance_fen", "balance_limit_fen", b"balance_limit_fen", "chart_number", b"chart_number", "create_time", b"create_time", "credits_fen", b"credits_fen", "debits_fen", b"debits_fen", "display_name_en", b"display_name_en", "display_name_zh", b"display_name_zh", "kind", b"kind", "name", b"name", "overdraft_fen", b"overdraft_fen", "owner", b"owner", "pending_credits_fen", b"pending_credits_fen", "pending_debits_fen", b"pending_debits_fen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__overdraft_fen: _TypeAlias = _typing.Literal["overdraft_fen"]  # noqa: Y015
+    _WhichOneofArgType__overdraft_fen: _TypeAlias = _typing.Literal["_overdraft_fen", b"_overdraft_fen"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overdraft_fen) -> _WhichOneofReturnType__overdraft_fen | None: ...
+
+Global___Account: _TypeAlias = Account  # noqa: Y015
+
+@_typing.final
+class ChartLine(_message.Message):
+    """One number of the chart of accounts; the chart is data of the service."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_ZH_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_EN_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    OWNED_BY_FIELD_NUMBER: _builtins.int
+    FLOORED_FIELD_NUMBER: _builtins.int
+    number: _builtins.str
+    """Number, four digits."""
+    kind: Global___AccountKind.ValueType
+    """What its accounts are in a balance sheet."""
+    display_name_zh: _builtins.str
+    """Name in Chinese."""
+    display_name_en: _builtins.str
+    """Name in English."""
+    asset: _builtins.str
+    """Unit and scale of its accounts, `CNY/2`."""
+    owned_by: _builtins.str
+    """Who the owners within the number are: `centre`, `outlet`, `participant` or `holder`."""
+    floored: _builtins.bool
+    """Whether its accounts may not fall below zero unless an overdraft was granted."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.str = ...,
+        kind: Global___AccountKind.ValueType = ...,
+        display_name_zh: _builtins.str = ...,
+        display_name_en: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        owned_by: _builtins.str = ...,
+        floored: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "display_name_en", b"display_name_en", "display_name_zh", b"display_name_zh", "floored", b"floored", "kind", b"kind", "number", b"number", "owned_by", b"owned_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Account: _TypeAlias = Account  # noqa: Y015
+Global___ChartLine: _TypeAlias = ChartLine  # noqa: Y015
 
 @_typing.final
 class Leg(_message.Message):
@@ -231,6 +341,9 @@ class Journal(_message.Message):
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     POST_TIME_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    PARTICIPANT_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`journals/{uuid}`."""
     event: _builtins.str
@@ -239,6 +352,12 @@ class Journal(_message.Message):
     """What it refers to, e.g. `loads/…` or `files/…`."""
     sequence: _builtins.int
     """Position in the book, without gaps, from 1."""
+    participant: _builtins.str
+    """Who had a wallet debited; empty when none was."""
+    purpose: _builtins.str
+    """What for; empty when no wallet was debited."""
+    member: _builtins.str
+    """Which card or person used the wallet, `cards/…` or `persons/…`; empty: the wallet's own holder."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
         """Legs; debits equal credits."""
@@ -261,10 +380,13 @@ class Journal(_message.Message):
         event_time: _timestamp_pb2.Timestamp | None = ...,
         post_time: _timestamp_pb2.Timestamp | None = ...,
         sequence: _builtins.int = ...,
+        participant: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        member: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "post_time", b"post_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_time", b"event_time", "legs", b"legs", "name", b"name", "post_time", b"post_time", "reference", b"reference", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_time", b"event_time", "legs", b"legs", "member", b"member", "name", b"name", "participant", b"participant", "post_time", b"post_time", "purpose", b"purpose", "reference", b"reference", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -284,6 +406,7 @@ class Reservation(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     JOURNAL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`reservations/{uuid}`."""
     state: Global___ReservationState.ValueType
@@ -294,6 +417,8 @@ class Reservation(_message.Message):
     """What it refers to."""
     journal: _builtins.str
     """Journal that committed it; empty before."""
+    partial: _builtins.bool
+    """True when it was committed for less than what was held; the rest was given up. What was posted says the journal."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
         """What is held."""
@@ -317,10 +442,11 @@ class Reservation(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         journal: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        partial: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "event", b"event", "expire_time", b"expire_time", "journal", b"journal", "legs", b"legs", "name", b"name", "reference", b"reference", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "event", b"event", "expire_time", b"expire_time", "journal", b"journal", "legs", b"legs", "name", b"name", "partial", b"partial", "reference", b"reference", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -340,6 +466,9 @@ class Entry(_message.Message):
     PURSE_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEG_NUMBER_FIELD_NUMBER: _builtins.int
+    POST_TIME_FIELD_NUMBER: _builtins.int
+    BALANCE_FEN_FIELD_NUMBER: _builtins.int
     journal: _builtins.str
     """`journals/{uuid}`."""
     event: _builtins.str
@@ -354,9 +483,17 @@ class Entry(_message.Message):
     """Purse behind it; empty but for 2201."""
     sequence: _builtins.int
     """Position of the journal in the book."""
+    leg_number: _builtins.int
+    """Position of the leg in the journal, from 1."""
+    balance_fen: _builtins.int
+    """Balance of the account after the whole journal, on its own side; unset on entries of before version 0.2."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
+
+    @_builtins.property
+    def post_time(self) -> _timestamp_pb2.Timestamp:
+        """When the journal was posted."""
 
     def __init__(
         self,
@@ -369,14 +506,63 @@ class Entry(_message.Message):
         purse: _builtins.str = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
         sequence: _builtins.int = ...,
+        leg_number: _builtins.int = ...,
+        post_time: _timestamp_pb2.Timestamp | None = ...,
+        balance_fen: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_balance_fen", b"_balance_fen", "balance_fen", b"balance_fen", "event_time", b"event_time", "post_time", b"post_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "event", b"event", "event_time", b"event_time", "journal", b"journal", "purse", b"purse", "reference", b"reference", "sequence", b"sequence", "side", b"side"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_balance_fen", b"_balance_fen", "amount_fen", b"amount_fen", "balance_fen", b"balance_fen", "event", b"event", "event_time", b"event_time", "journal", b"journal", "leg_number", b"leg_number", "post_time", b"post_time", "purse", b"purse", "reference", b"reference", "sequence", b"sequence", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__balance_fen: _TypeAlias = _typing.Literal["balance_fen"]  # noqa: Y015
+    _WhichOneofArgType__balance_fen: _TypeAlias = _typing.Literal["_balance_fen", b"_balance_fen"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__balance_fen) -> _WhichOneofReturnType__balance_fen | None: ...
+
+Global___Entry: _TypeAlias = Entry  # noqa: Y015
+
+@_typing.final
+class Balance(_message.Message):
+    """A balance of a moment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    DEBITS_FEN_FIELD_NUMBER: _builtins.int
+    CREDITS_FEN_FIELD_NUMBER: _builtins.int
+    BALANCE_FEN_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`accounts/{account}`."""
+    asset: _builtins.str
+    """Unit and scale, `CNY/2`."""
+    debits_fen: _builtins.int
+    """Sum of debits up to the moment."""
+    credits_fen: _builtins.int
+    """Sum of credits up to the moment."""
+    balance_fen: _builtins.int
+    """Balance on the account's own side."""
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The moment."""
+
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        debits_fen: _builtins.int = ...,
+        credits_fen: _builtins.int = ...,
+        balance_fen: _builtins.int = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "as_of_time", b"as_of_time", "asset", b"asset", "balance_fen", b"balance_fen", "credits_fen", b"credits_fen", "debits_fen", b"debits_fen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Entry: _TypeAlias = Entry  # noqa: Y015
+Global___Balance: _TypeAlias = Balance  # noqa: Y015
 
 @_typing.final
 class Purse(_message.Message):
@@ -395,6 +581,7 @@ class Purse(_message.Message):
     LAST_TIME_FIELD_NUMBER: _builtins.int
     GAP_OPEN_FIELD_NUMBER: _builtins.int
     PENDING_LOADS_FEN_FIELD_NUMBER: _builtins.int
+    REPEATS_FEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`purses/{scheme}-{20 digits}.{generation}`."""
     balance_fen: _builtins.int
@@ -415,6 +602,8 @@ class Purse(_message.Message):
     """True while counters below `counter_max` are missing."""
     pending_loads_fen: _builtins.int
     """Loads pending on it in fen."""
+    repeats_fen: _builtins.int
+    """Of the debits those under counters that were there before, in fen: taken from the book, not from the card."""
     @_builtins.property
     def last_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the movement with the highest counter."""
@@ -433,11 +622,74 @@ class Purse(_message.Message):
         last_time: _timestamp_pb2.Timestamp | None = ...,
         gap_open: _builtins.bool = ...,
         pending_loads_fen: _builtins.int = ...,
+        repeats_fen: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_time", b"last_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_fen", b"balance_fen", "counter_count", b"counter_count", "counter_max", b"counter_max", "debits_fen", b"debits_fen", "gap_open", b"gap_open", "last_time", b"last_time", "loads_fen", b"loads_fen", "name", b"name", "opening_fen", b"opening_fen", "pending_loads_fen", b"pending_loads_fen", "printed_balance_fen", b"printed_balance_fen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_fen", b"balance_fen", "counter_count", b"counter_count", "counter_max", b"counter_max", "debits_fen", b"debits_fen", "gap_open", b"gap_open", "last_time", b"last_time", "loads_fen", b"loads_fen", "name", b"name", "opening_fen", b"opening_fen", "pending_loads_fen", b"pending_loads_fen", "printed_balance_fen", b"printed_balance_fen", "repeats_fen", b"repeats_fen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Purse: _TypeAlias = Purse  # noqa: Y015
+
+@_typing.final
+class PurseItem(_message.Message):
+    """One thing that does not add up on a card; it is found when batches are folded, and never silent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PURSE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    COUNTER_FROM_FIELD_NUMBER: _builtins.int
+    COUNTER_TO_FIELD_NUMBER: _builtins.int
+    AMOUNT_FEN_FIELD_NUMBER: _builtins.int
+    OPEN_TIME_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`purseItems/{number}`."""
+    purse: _builtins.str
+    """`purses/{scheme}-{20 digits}.{generation}`."""
+    kind: Global___PurseItemKind.ValueType
+    """What it is."""
+    counter_from: _builtins.int
+    """First counter concerned."""
+    counter_to: _builtins.int
+    """Last counter concerned."""
+    amount_fen: _builtins.int
+    """Of a repetition what was taken again; of a balance the book less what card and loads say; 0 of a gap."""
+    outcome: Global___PurseItemOutcome.ValueType
+    """How it ended."""
+    note: _builtins.str
+    """Why a person closed it."""
+    @_builtins.property
+    def open_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was found: its age begins here."""
+
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; unset while it is open."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        purse: _builtins.str = ...,
+        kind: Global___PurseItemKind.ValueType = ...,
+        counter_from: _builtins.int = ...,
+        counter_to: _builtins.int = ...,
+        amount_fen: _builtins.int = ...,
+        open_time: _timestamp_pb2.Timestamp | None = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___PurseItemOutcome.ValueType = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "open_time", b"open_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "close_time", b"close_time", "counter_from", b"counter_from", "counter_to", b"counter_to", "kind", b"kind", "name", b"name", "note", b"note", "open_time", b"open_time", "outcome", b"outcome", "purse", b"purse"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurseItem: _TypeAlias = PurseItem  # noqa: Y015

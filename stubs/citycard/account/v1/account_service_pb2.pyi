@@ -10,6 +10,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +22,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TimeAxis:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TimeAxisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeAxis.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TIME_AXIS_UNSPECIFIED: _TimeAxis.ValueType  # 0
+    """As posting time."""
+    TIME_AXIS_POST_TIME: _TimeAxis.ValueType  # 1
+    """When it was posted: what the book said then. Costs the same for every moment."""
+    TIME_AXIS_EVENT_TIME: _TimeAxis.ValueType  # 2
+    """When it happened, as known today. Costs more the more was posted since."""
+
+class TimeAxis(_TimeAxis, metaclass=_TimeAxisEnumTypeWrapper):
+    """Which time decides whether an entry belongs to a moment."""
+
+TIME_AXIS_UNSPECIFIED: TimeAxis.ValueType  # 0
+"""As posting time."""
+TIME_AXIS_POST_TIME: TimeAxis.ValueType  # 1
+"""When it was posted: what the book said then. Costs the same for every moment."""
+TIME_AXIS_EVENT_TIME: TimeAxis.ValueType  # 2
+"""When it happened, as known today. Costs more the more was posted since."""
+Global___TimeAxis: _TypeAlias = TimeAxis  # noqa: Y015
+
 @_typing.final
 class OpenAccountRequest(_message.Message):
     """Request of OpenAccount."""
@@ -30,24 +55,32 @@ class OpenAccountRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     BALANCE_LIMIT_FEN_FIELD_NUMBER: _builtins.int
+    OVERDRAFT_FEN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID made by the caller before its first attempt and kept across retries."""
     name: _builtins.str
     """`accounts/{number}` or `accounts/{number}.{owner}`."""
     balance_limit_fen: _builtins.int
     """Most that the balance, with pending, may reach, in fen; 0 means no limit."""
+    overdraft_fen: _builtins.int
+    """How far below zero the balance, less what is held, may go. Unset: what it was, at first what the chart says: 0 for
+    numbers that are floored, no floor for the others.
+    """
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         name: _builtins.str = ...,
         balance_limit_fen: _builtins.int = ...,
+        overdraft_fen: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overdraft_fen", b"_overdraft_fen", "overdraft_fen", b"overdraft_fen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_limit_fen", b"balance_limit_fen", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdraft_fen", b"_overdraft_fen", "balance_limit_fen", b"balance_limit_fen", "name", b"name", "overdraft_fen", b"overdraft_fen", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__overdraft_fen: _TypeAlias = _typing.Literal["overdraft_fen"]  # noqa: Y015
+    _WhichOneofArgType__overdraft_fen: _TypeAlias = _typing.Literal["_overdraft_fen", b"_overdraft_fen"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overdraft_fen) -> _WhichOneofReturnType__overdraft_fen | None: ...
 
 Global___OpenAccountRequest: _TypeAlias = OpenAccountRequest  # noqa: Y015
 
@@ -232,14 +265,92 @@ class ReserveRequest(_message.Message):
 Global___ReserveRequest: _TypeAlias = ReserveRequest  # noqa: Y015
 
 @_typing.final
-class CommitReservationRequest(_message.Message):
-    """Request of CommitReservation."""
+class PostLinkedJournalsRequest(_message.Message):
+    """Request of PostLinkedJournals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    POSTINGS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID made by the caller before its first attempt and kept across retries."""
+    @_builtins.property
+    def postings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Posting]:
+        """The journals in order, 1 to 100; a later one may spend what an earlier one brings."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        postings: _abc.Iterable[Global___Posting] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["postings", b"postings", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostLinkedJournalsRequest: _TypeAlias = PostLinkedJournalsRequest  # noqa: Y015
+
+@_typing.final
+class PostLinkedJournalsResponse(_message.Message):
+    """The journals of PostLinkedJournals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOURNALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def journals(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.Journal]:
+        """In the order of the request; their places in the book follow one another."""
+
+    def __init__(
+        self,
+        *,
+        journals: _abc.Iterable[_account_pb2.Journal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["journals", b"journals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostLinkedJournalsResponse: _TypeAlias = PostLinkedJournalsResponse  # noqa: Y015
+
+@_typing.final
+class ReverseJournalRequest(_message.Message):
+    """Request of ReverseJournal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID made by the caller before its first attempt and kept across retries."""
+    name: _builtins.str
+    """`journals/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReverseJournalRequest: _TypeAlias = ReverseJournalRequest  # noqa: Y015
+
+@_typing.final
+class GetJournalRequest(_message.Message):
+    """Request of GetJournal."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`reservations/{uuid}`."""
+    """`journals/{uuid}`, or `journals/{sequence}` for a place in the book."""
     def __init__(
         self,
         *,
@@ -248,6 +359,221 @@ class CommitReservationRequest(_message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetJournalRequest: _TypeAlias = GetJournalRequest  # noqa: Y015
+
+@_typing.final
+class ListJournalsRequest(_message.Message):
+    """Request of ListJournals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most journals to return, 1 to 1000; 0 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    reference: _builtins.str
+    """Only journals that refer to this; empty for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJournalsRequest: _TypeAlias = ListJournalsRequest  # noqa: Y015
+
+@_typing.final
+class ListJournalsResponse(_message.Message):
+    """A page of journals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOURNALS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def journals(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.Journal]:
+        """The journals, in the order of the book."""
+
+    def __init__(
+        self,
+        *,
+        journals: _abc.Iterable[_account_pb2.Journal] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["journals", b"journals", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJournalsResponse: _TypeAlias = ListJournalsResponse  # noqa: Y015
+
+@_typing.final
+class ListChartRequest(_message.Message):
+    """Request of ListChart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChartRequest: _TypeAlias = ListChartRequest  # noqa: Y015
+
+@_typing.final
+class ListChartResponse(_message.Message):
+    """The chart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.ChartLine]:
+        """Its lines, by number."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[_account_pb2.ChartLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChartResponse: _TypeAlias = ListChartResponse  # noqa: Y015
+
+@_typing.final
+class GetBalanceRequest(_message.Message):
+    """Request of GetBalance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`accounts/{account}`."""
+    axis: Global___TimeAxis.ValueType
+    """Which time decides."""
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The moment, which itself counts; unset: now."""
+
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        axis: Global___TimeAxis.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "as_of_time", b"as_of_time", "axis", b"axis"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBalanceRequest: _TypeAlias = GetBalanceRequest  # noqa: Y015
+
+@_typing.final
+class StreamEntriesRequest(_message.Message):
+    """Request of StreamEntries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AFTER_LEG_NUMBER_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`accounts/{account}`."""
+    after_sequence: _builtins.int
+    """Sequence of the last entry received; 0 for the beginning."""
+    after_leg_number: _builtins.int
+    """Leg number of the last entry received; 0 for the beginning."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+        after_leg_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "after_leg_number", b"after_leg_number", "after_sequence", b"after_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEntriesRequest: _TypeAlias = StreamEntriesRequest  # noqa: Y015
+
+@_typing.final
+class StreamEntriesResponse(_message.Message):
+    """One message of StreamEntries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> _account_pb2.Entry:
+        """The next entry."""
+
+    def __init__(
+        self,
+        *,
+        entry: _account_pb2.Entry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEntriesResponse: _TypeAlias = StreamEntriesResponse  # noqa: Y015
+
+@_typing.final
+class CommitReservationRequest(_message.Message):
+    """Request of CommitReservation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AMOUNTS_FEN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`reservations/{uuid}`."""
+    @_builtins.property
+    def amounts_fen(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """To post a part: the amount of every leg in order, each at most what is held, 0 to leave a leg out, balanced.
+        Empty: everything.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        amounts_fen: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts_fen", b"amounts_fen", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -376,6 +702,102 @@ class GetPurseRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPurseRequest: _TypeAlias = GetPurseRequest  # noqa: Y015
+
+@_typing.final
+class ListPurseItemsRequest(_message.Message):
+    """Request of ListPurseItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INCLUDE_CLOSED_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PURSE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most items to return, 1 to 1000; 0 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    include_closed: _builtins.bool
+    """Closed ones too."""
+    kind: _account_pb2.PurseItemKind.ValueType
+    """Only this kind; unset for all."""
+    purse: _builtins.str
+    """Only of this purse; empty for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        include_closed: _builtins.bool = ...,
+        kind: _account_pb2.PurseItemKind.ValueType = ...,
+        purse: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_closed", b"include_closed", "kind", b"kind", "page_size", b"page_size", "page_token", b"page_token", "purse", b"purse"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPurseItemsRequest: _TypeAlias = ListPurseItemsRequest  # noqa: Y015
+
+@_typing.final
+class ListPurseItemsResponse(_message.Message):
+    """A page of items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.PurseItem]:
+        """The items, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[_account_pb2.PurseItem] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPurseItemsResponse: _TypeAlias = ListPurseItemsResponse  # noqa: Y015
+
+@_typing.final
+class ClosePurseItemRequest(_message.Message):
+    """Request of ClosePurseItem."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID made by the caller before its first attempt and kept across retries."""
+    name: _builtins.str
+    """`purseItems/{number}`."""
+    note: _builtins.str
+    """Why, in words."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "note", b"note", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosePurseItemRequest: _TypeAlias = ClosePurseItemRequest  # noqa: Y015
 
 @_typing.final
 class ProveRequest(_message.Message):

@@ -56,6 +56,26 @@ class AccountServiceStub:
                 request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.PostJournalRequest.SerializeToString,
                 response_deserializer=citycard_dot_account_dot_v1_dot_account__pb2.Journal.FromString,
                 _registered_method=True)
+        self.PostLinkedJournals = channel.unary_unary(
+                '/citycard.account.v1.AccountService/PostLinkedJournals',
+                request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.PostLinkedJournalsRequest.SerializeToString,
+                response_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.PostLinkedJournalsResponse.FromString,
+                _registered_method=True)
+        self.ReverseJournal = channel.unary_unary(
+                '/citycard.account.v1.AccountService/ReverseJournal',
+                request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ReverseJournalRequest.SerializeToString,
+                response_deserializer=citycard_dot_account_dot_v1_dot_account__pb2.Journal.FromString,
+                _registered_method=True)
+        self.GetJournal = channel.unary_unary(
+                '/citycard.account.v1.AccountService/GetJournal',
+                request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.GetJournalRequest.SerializeToString,
+                response_deserializer=citycard_dot_account_dot_v1_dot_account__pb2.Journal.FromString,
+                _registered_method=True)
+        self.ListJournals = channel.unary_unary(
+                '/citycard.account.v1.AccountService/ListJournals',
+                request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListJournalsRequest.SerializeToString,
+                response_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListJournalsResponse.FromString,
+                _registered_method=True)
         self.Reserve = channel.unary_unary(
                 '/citycard.account.v1.AccountService/Reserve',
                 request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ReserveRequest.SerializeToString,
@@ -76,6 +96,21 @@ class AccountServiceStub:
                 request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.GetReservationRequest.SerializeToString,
                 response_deserializer=citycard_dot_account_dot_v1_dot_account__pb2.Reservation.FromString,
                 _registered_method=True)
+        self.ListChart = channel.unary_unary(
+                '/citycard.account.v1.AccountService/ListChart',
+                request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListChartRequest.SerializeToString,
+                response_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListChartResponse.FromString,
+                _registered_method=True)
+        self.GetBalance = channel.unary_unary(
+                '/citycard.account.v1.AccountService/GetBalance',
+                request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.GetBalanceRequest.SerializeToString,
+                response_deserializer=citycard_dot_account_dot_v1_dot_account__pb2.Balance.FromString,
+                _registered_method=True)
+        self.StreamEntries = channel.unary_stream(
+                '/citycard.account.v1.AccountService/StreamEntries',
+                request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.StreamEntriesRequest.SerializeToString,
+                response_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.StreamEntriesResponse.FromString,
+                _registered_method=True)
         self.ListEntries = channel.unary_unary(
                 '/citycard.account.v1.AccountService/ListEntries',
                 request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListEntriesRequest.SerializeToString,
@@ -85,6 +120,16 @@ class AccountServiceStub:
                 '/citycard.account.v1.AccountService/GetPurse',
                 request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.GetPurseRequest.SerializeToString,
                 response_deserializer=citycard_dot_account_dot_v1_dot_account__pb2.Purse.FromString,
+                _registered_method=True)
+        self.ListPurseItems = channel.unary_unary(
+                '/citycard.account.v1.AccountService/ListPurseItems',
+                request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListPurseItemsRequest.SerializeToString,
+                response_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListPurseItemsResponse.FromString,
+                _registered_method=True)
+        self.ClosePurseItem = channel.unary_unary(
+                '/citycard.account.v1.AccountService/ClosePurseItem',
+                request_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ClosePurseItemRequest.SerializeToString,
+                response_deserializer=citycard_dot_account_dot_v1_dot_account__pb2.PurseItem.FromString,
                 _registered_method=True)
         self.Prove = channel.unary_unary(
                 '/citycard.account.v1.AccountService/Prove',
@@ -119,9 +164,40 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PostJournal(self, request, context):
-        """Posts one journal. Idempotent per `request_id`.
-        Refusals, first match wins: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT), CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND),
-        LIMIT_EXCEEDED (FAILED_PRECONDITION).
+        """Posts one journal: any number of legs, balanced in every asset, whole or not at all. Idempotent per `request_id`.
+        Refusals, first match wins, whatever leg they are about: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT),
+        CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
+        Of several accounts the first by name is named.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PostLinkedJournals(self, request, context):
+        """Posts journals that belong together: all of them, in order, or none. Idempotent per `request_id`.
+        Refusals as PostJournal, of the first journal that is refused; the fact `posting` says which, from 1.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReverseJournal(self, request, context):
+        """Posts the opposite of a journal, the only way to correct one. Idempotent per `request_id`.
+        Refusals, first match wins: JOURNAL_UNKNOWN (NOT_FOUND), JOURNAL_NOT_REVERSIBLE, JOURNAL_REVERSED (FAILED_PRECONDITION), then as PostJournal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJournal(self, request, context):
+        """One journal with its legs. Refusals: JOURNAL_UNKNOWN (NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJournals(self, request, context):
+        """Journals in the order of the book.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,8 +211,9 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CommitReservation(self, request, context):
-        """Posts what was held. A committed reservation stays so: repeating succeeds and changes nothing.
-        Refusals, first match wins: RESERVATION_UNKNOWN (NOT_FOUND), RESERVATION_RESOLVED (FAILED_PRECONDITION) when voided or expired.
+        """Posts what was held, or a part of it and gives up the rest. A committed reservation stays so: repeating succeeds and changes nothing.
+        Refusals, first match wins: RESERVATION_UNKNOWN (NOT_FOUND), RESERVATION_RESOLVED (FAILED_PRECONDITION) when voided or expired,
+        COMMIT_ABOVE_HELD, JOURNAL_UNBALANCED (INVALID_ARGUMENT) of a part.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +234,29 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListChart(self, request, context):
+        """The chart of accounts, by number.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBalance(self, request, context):
+        """The balance of an account at any moment of the past, by posting time or by event time. A participant sees its own accounts only.
+        Refusals: ACCOUNT_UNKNOWN (NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamEntries(self, request, context):
+        """All entries of an account, oldest first, as a stream that can be taken up again behind the last entry received.
+        A participant sees its own accounts only. Refusals: ACCOUNT_UNKNOWN (NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEntries(self, request, context):
         """Entries of an account, oldest first. Refusals: ACCOUNT_UNKNOWN (NOT_FOUND).
         """
@@ -166,6 +266,21 @@ class AccountServiceServicer:
 
     def GetPurse(self, request, context):
         """One purse. Refusals: PURSE_UNKNOWN (NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPurseItems(self, request, context):
+        """What does not add up on cards, oldest first: gaps, repetitions, balances that nothing explains.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClosePurseItem(self, request, context):
+        """Ends an item by a decision; what is to be booked for it is a journal of its own. Idempotent per `request_id`.
+        Refusals, first match wins: ITEM_UNKNOWN (NOT_FOUND), ITEM_CLOSED (FAILED_PRECONDITION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,6 +316,26 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.PostJournalRequest.FromString,
                     response_serializer=citycard_dot_account_dot_v1_dot_account__pb2.Journal.SerializeToString,
             ),
+            'PostLinkedJournals': grpc.unary_unary_rpc_method_handler(
+                    servicer.PostLinkedJournals,
+                    request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.PostLinkedJournalsRequest.FromString,
+                    response_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.PostLinkedJournalsResponse.SerializeToString,
+            ),
+            'ReverseJournal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReverseJournal,
+                    request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ReverseJournalRequest.FromString,
+                    response_serializer=citycard_dot_account_dot_v1_dot_account__pb2.Journal.SerializeToString,
+            ),
+            'GetJournal': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJournal,
+                    request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.GetJournalRequest.FromString,
+                    response_serializer=citycard_dot_account_dot_v1_dot_account__pb2.Journal.SerializeToString,
+            ),
+            'ListJournals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJournals,
+                    request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListJournalsRequest.FromString,
+                    response_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListJournalsResponse.SerializeToString,
+            ),
             'Reserve': grpc.unary_unary_rpc_method_handler(
                     servicer.Reserve,
                     request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ReserveRequest.FromString,
@@ -221,6 +356,21 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.GetReservationRequest.FromString,
                     response_serializer=citycard_dot_account_dot_v1_dot_account__pb2.Reservation.SerializeToString,
             ),
+            'ListChart': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChart,
+                    request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListChartRequest.FromString,
+                    response_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListChartResponse.SerializeToString,
+            ),
+            'GetBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBalance,
+                    request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.GetBalanceRequest.FromString,
+                    response_serializer=citycard_dot_account_dot_v1_dot_account__pb2.Balance.SerializeToString,
+            ),
+            'StreamEntries': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamEntries,
+                    request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.StreamEntriesRequest.FromString,
+                    response_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.StreamEntriesResponse.SerializeToString,
+            ),
             'ListEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEntries,
                     request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListEntriesRequest.FromString,
@@ -230,6 +380,16 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.GetPurse,
                     request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.GetPurseRequest.FromString,
                     response_serializer=citycard_dot_account_dot_v1_dot_account__pb2.Purse.SerializeToString,
+            ),
+            'ListPurseItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPurseItems,
+                    request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListPurseItemsRequest.FromString,
+                    response_serializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ListPurseItemsResponse.SerializeToString,
+            ),
+            'ClosePurseItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClosePurseItem,
+                    request_deserializer=citycard_dot_account_dot_v1_dot_account__service__pb2.ClosePurseItemRequest.FromString,
+                    response_serializer=citycard_dot_account_dot_v1_dot_account__pb2.PurseItem.SerializeToString,
             ),
             'Prove': grpc.unary_unary_rpc_method_handler(
                     servicer.Prove,
@@ -357,6 +517,114 @@ class AccountService:
             _registered_method=True)
 
     @staticmethod
+    def PostLinkedJournals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.account.v1.AccountService/PostLinkedJournals',
+            citycard_dot_account_dot_v1_dot_account__service__pb2.PostLinkedJournalsRequest.SerializeToString,
+            citycard_dot_account_dot_v1_dot_account__service__pb2.PostLinkedJournalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReverseJournal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.account.v1.AccountService/ReverseJournal',
+            citycard_dot_account_dot_v1_dot_account__service__pb2.ReverseJournalRequest.SerializeToString,
+            citycard_dot_account_dot_v1_dot_account__pb2.Journal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJournal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.account.v1.AccountService/GetJournal',
+            citycard_dot_account_dot_v1_dot_account__service__pb2.GetJournalRequest.SerializeToString,
+            citycard_dot_account_dot_v1_dot_account__pb2.Journal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJournals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.account.v1.AccountService/ListJournals',
+            citycard_dot_account_dot_v1_dot_account__service__pb2.ListJournalsRequest.SerializeToString,
+            citycard_dot_account_dot_v1_dot_account__service__pb2.ListJournalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Reserve(request,
             target,
             options=(),
@@ -465,6 +733,87 @@ class AccountService:
             _registered_method=True)
 
     @staticmethod
+    def ListChart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.account.v1.AccountService/ListChart',
+            citycard_dot_account_dot_v1_dot_account__service__pb2.ListChartRequest.SerializeToString,
+            citycard_dot_account_dot_v1_dot_account__service__pb2.ListChartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.account.v1.AccountService/GetBalance',
+            citycard_dot_account_dot_v1_dot_account__service__pb2.GetBalanceRequest.SerializeToString,
+            citycard_dot_account_dot_v1_dot_account__pb2.Balance.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/citycard.account.v1.AccountService/StreamEntries',
+            citycard_dot_account_dot_v1_dot_account__service__pb2.StreamEntriesRequest.SerializeToString,
+            citycard_dot_account_dot_v1_dot_account__service__pb2.StreamEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListEntries(request,
             target,
             options=(),
@@ -508,6 +857,60 @@ class AccountService:
             '/citycard.account.v1.AccountService/GetPurse',
             citycard_dot_account_dot_v1_dot_account__service__pb2.GetPurseRequest.SerializeToString,
             citycard_dot_account_dot_v1_dot_account__pb2.Purse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPurseItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.account.v1.AccountService/ListPurseItems',
+            citycard_dot_account_dot_v1_dot_account__service__pb2.ListPurseItemsRequest.SerializeToString,
+            citycard_dot_account_dot_v1_dot_account__service__pb2.ListPurseItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClosePurseItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.account.v1.AccountService/ClosePurseItem',
+            citycard_dot_account_dot_v1_dot_account__service__pb2.ClosePurseItemRequest.SerializeToString,
+            citycard_dot_account_dot_v1_dot_account__pb2.PurseItem.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,15 +41,29 @@ class AccountServiceStub:
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]
     """Accounts by name. A participant sees its own accounts only."""
     PostJournal: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.PostJournalRequest, _account_pb2.Journal]
-    """Posts one journal. Idempotent per `request_id`.
-    Refusals, first match wins: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT), CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND),
-    LIMIT_EXCEEDED (FAILED_PRECONDITION).
+    """Posts one journal: any number of legs, balanced in every asset, whole or not at all. Idempotent per `request_id`.
+    Refusals, first match wins, whatever leg they are about: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT),
+    CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
+    Of several accounts the first by name is named.
     """
+    PostLinkedJournals: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.PostLinkedJournalsRequest, _account_service_pb2.PostLinkedJournalsResponse]
+    """Posts journals that belong together: all of them, in order, or none. Idempotent per `request_id`.
+    Refusals as PostJournal, of the first journal that is refused; the fact `posting` says which, from 1.
+    """
+    ReverseJournal: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ReverseJournalRequest, _account_pb2.Journal]
+    """Posts the opposite of a journal, the only way to correct one. Idempotent per `request_id`.
+    Refusals, first match wins: JOURNAL_UNKNOWN (NOT_FOUND), JOURNAL_NOT_REVERSIBLE, JOURNAL_REVERSED (FAILED_PRECONDITION), then as PostJournal.
+    """
+    GetJournal: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetJournalRequest, _account_pb2.Journal]
+    """One journal with its legs. Refusals: JOURNAL_UNKNOWN (NOT_FOUND)."""
+    ListJournals: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListJournalsRequest, _account_service_pb2.ListJournalsResponse]
+    """Journals in the order of the book."""
     Reserve: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ReserveRequest, _account_pb2.Reservation]
     """Holds legs pending. Idempotent per `request_id`. Refusals as PostJournal."""
     CommitReservation: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CommitReservationRequest, _account_pb2.Reservation]
-    """Posts what was held. A committed reservation stays so: repeating succeeds and changes nothing.
-    Refusals, first match wins: RESERVATION_UNKNOWN (NOT_FOUND), RESERVATION_RESOLVED (FAILED_PRECONDITION) when voided or expired.
+    """Posts what was held, or a part of it and gives up the rest. A committed reservation stays so: repeating succeeds and changes nothing.
+    Refusals, first match wins: RESERVATION_UNKNOWN (NOT_FOUND), RESERVATION_RESOLVED (FAILED_PRECONDITION) when voided or expired,
+    COMMIT_ABOVE_HELD, JOURNAL_UNBALANCED (INVALID_ARGUMENT) of a part.
     """
     VoidReservation: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.VoidReservationRequest, _account_pb2.Reservation]
     """Gives up what was held. Repeating succeeds and changes nothing.
@@ -57,10 +71,26 @@ class AccountServiceStub:
     """
     GetReservation: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetReservationRequest, _account_pb2.Reservation]
     """One reservation. Refusals: RESERVATION_UNKNOWN (NOT_FOUND)."""
+    ListChart: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListChartRequest, _account_service_pb2.ListChartResponse]
+    """The chart of accounts, by number."""
+    GetBalance: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetBalanceRequest, _account_pb2.Balance]
+    """The balance of an account at any moment of the past, by posting time or by event time. A participant sees its own accounts only.
+    Refusals: ACCOUNT_UNKNOWN (NOT_FOUND).
+    """
+    StreamEntries: _grpc.UnaryStreamMultiCallable[_account_service_pb2.StreamEntriesRequest, _account_service_pb2.StreamEntriesResponse]
+    """All entries of an account, oldest first, as a stream that can be taken up again behind the last entry received.
+    A participant sees its own accounts only. Refusals: ACCOUNT_UNKNOWN (NOT_FOUND).
+    """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListEntriesRequest, _account_service_pb2.ListEntriesResponse]
     """Entries of an account, oldest first. Refusals: ACCOUNT_UNKNOWN (NOT_FOUND)."""
     GetPurse: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetPurseRequest, _account_pb2.Purse]
     """One purse. Refusals: PURSE_UNKNOWN (NOT_FOUND)."""
+    ListPurseItems: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListPurseItemsRequest, _account_service_pb2.ListPurseItemsResponse]
+    """What does not add up on cards, oldest first: gaps, repetitions, balances that nothing explains."""
+    ClosePurseItem: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ClosePurseItemRequest, _account_pb2.PurseItem]
+    """Ends an item by a decision; what is to be booked for it is a journal of its own. Idempotent per `request_id`.
+    Refusals, first match wins: ITEM_UNKNOWN (NOT_FOUND), ITEM_CLOSED (FAILED_PRECONDITION).
+    """
     Prove: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ProveRequest, _account_service_pb2.ProveResponse]
     """Recomputes what must hold inside the books. Reads only."""
 
@@ -76,15 +106,29 @@ class AccountServiceAsyncStub(AccountServiceStub):
     ListAccounts: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Accounts by name. A participant sees its own accounts only."""
     PostJournal: _aio.UnaryUnaryMultiCallable[_account_service_pb2.PostJournalRequest, _account_pb2.Journal]  # type: ignore[assignment]
-    """Posts one journal. Idempotent per `request_id`.
-    Refusals, first match wins: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT), CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND),
-    LIMIT_EXCEEDED (FAILED_PRECONDITION).
+    """Posts one journal: any number of legs, balanced in every asset, whole or not at all. Idempotent per `request_id`.
+    Refusals, first match wins, whatever leg they are about: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT),
+    CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
+    Of several accounts the first by name is named.
     """
+    PostLinkedJournals: _aio.UnaryUnaryMultiCallable[_account_service_pb2.PostLinkedJournalsRequest, _account_service_pb2.PostLinkedJournalsResponse]  # type: ignore[assignment]
+    """Posts journals that belong together: all of them, in order, or none. Idempotent per `request_id`.
+    Refusals as PostJournal, of the first journal that is refused; the fact `posting` says which, from 1.
+    """
+    ReverseJournal: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ReverseJournalRequest, _account_pb2.Journal]  # type: ignore[assignment]
+    """Posts the opposite of a journal, the only way to correct one. Idempotent per `request_id`.
+    Refusals, first match wins: JOURNAL_UNKNOWN (NOT_FOUND), JOURNAL_NOT_REVERSIBLE, JOURNAL_REVERSED (FAILED_PRECONDITION), then as PostJournal.
+    """
+    GetJournal: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetJournalRequest, _account_pb2.Journal]  # type: ignore[assignment]
+    """One journal with its legs. Refusals: JOURNAL_UNKNOWN (NOT_FOUND)."""
+    ListJournals: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListJournalsRequest, _account_service_pb2.ListJournalsResponse]  # type: ignore[assignment]
+    """Journals in the order of the book."""
     Reserve: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ReserveRequest, _account_pb2.Reservation]  # type: ignore[assignment]
     """Holds legs pending. Idempotent per `request_id`. Refusals as PostJournal."""
     CommitReservation: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CommitReservationRequest, _account_pb2.Reservation]  # type: ignore[assignment]
-    """Posts what was held. A committed reservation stays so: repeating succeeds and changes nothing.
-    Refusals, first match wins: RESERVATION_UNKNOWN (NOT_FOUND), RESERVATION_RESOLVED (FAILED_PRECONDITION) when voided or expired.
+    """Posts what was held, or a part of it and gives up the rest. A committed reservation stays so: repeating succeeds and changes nothing.
+    Refusals, first match wins: RESERVATION_UNKNOWN (NOT_FOUND), RESERVATION_RESOLVED (FAILED_PRECONDITION) when voided or expired,
+    COMMIT_ABOVE_HELD, JOURNAL_UNBALANCED (INVALID_ARGUMENT) of a part.
     """
     VoidReservation: _aio.UnaryUnaryMultiCallable[_account_service_pb2.VoidReservationRequest, _account_pb2.Reservation]  # type: ignore[assignment]
     """Gives up what was held. Repeating succeeds and changes nothing.
@@ -92,10 +136,26 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     GetReservation: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetReservationRequest, _account_pb2.Reservation]  # type: ignore[assignment]
     """One reservation. Refusals: RESERVATION_UNKNOWN (NOT_FOUND)."""
+    ListChart: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListChartRequest, _account_service_pb2.ListChartResponse]  # type: ignore[assignment]
+    """The chart of accounts, by number."""
+    GetBalance: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetBalanceRequest, _account_pb2.Balance]  # type: ignore[assignment]
+    """The balance of an account at any moment of the past, by posting time or by event time. A participant sees its own accounts only.
+    Refusals: ACCOUNT_UNKNOWN (NOT_FOUND).
+    """
+    StreamEntries: _aio.UnaryStreamMultiCallable[_account_service_pb2.StreamEntriesRequest, _account_service_pb2.StreamEntriesResponse]  # type: ignore[assignment]
+    """All entries of an account, oldest first, as a stream that can be taken up again behind the last entry received.
+    A participant sees its own accounts only. Refusals: ACCOUNT_UNKNOWN (NOT_FOUND).
+    """
     ListEntries: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListEntriesRequest, _account_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Entries of an account, oldest first. Refusals: ACCOUNT_UNKNOWN (NOT_FOUND)."""
     GetPurse: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetPurseRequest, _account_pb2.Purse]  # type: ignore[assignment]
     """One purse. Refusals: PURSE_UNKNOWN (NOT_FOUND)."""
+    ListPurseItems: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListPurseItemsRequest, _account_service_pb2.ListPurseItemsResponse]  # type: ignore[assignment]
+    """What does not add up on cards, oldest first: gaps, repetitions, balances that nothing explains."""
+    ClosePurseItem: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ClosePurseItemRequest, _account_pb2.PurseItem]  # type: ignore[assignment]
+    """Ends an item by a decision; what is to be booked for it is a journal of its own. Idempotent per `request_id`.
+    Refusals, first match wins: ITEM_UNKNOWN (NOT_FOUND), ITEM_CLOSED (FAILED_PRECONDITION).
+    """
     Prove: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ProveRequest, _account_service_pb2.ProveResponse]  # type: ignore[assignment]
     """Recomputes what must hold inside the books. Reads only."""
 
@@ -132,10 +192,47 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.PostJournalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.Journal, _abc.Awaitable[_account_pb2.Journal]]:
-        """Posts one journal. Idempotent per `request_id`.
-        Refusals, first match wins: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT), CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND),
-        LIMIT_EXCEEDED (FAILED_PRECONDITION).
+        """Posts one journal: any number of legs, balanced in every asset, whole or not at all. Idempotent per `request_id`.
+        Refusals, first match wins, whatever leg they are about: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT),
+        CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
+        Of several accounts the first by name is named.
         """
+
+    @_abc_1.abstractmethod
+    def PostLinkedJournals(
+        self,
+        request: _account_service_pb2.PostLinkedJournalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.PostLinkedJournalsResponse, _abc.Awaitable[_account_service_pb2.PostLinkedJournalsResponse]]:
+        """Posts journals that belong together: all of them, in order, or none. Idempotent per `request_id`.
+        Refusals as PostJournal, of the first journal that is refused; the fact `posting` says which, from 1.
+        """
+
+    @_abc_1.abstractmethod
+    def ReverseJournal(
+        self,
+        request: _account_service_pb2.ReverseJournalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.Journal, _abc.Awaitable[_account_pb2.Journal]]:
+        """Posts the opposite of a journal, the only way to correct one. Idempotent per `request_id`.
+        Refusals, first match wins: JOURNAL_UNKNOWN (NOT_FOUND), JOURNAL_NOT_REVERSIBLE, JOURNAL_REVERSED (FAILED_PRECONDITION), then as PostJournal.
+        """
+
+    @_abc_1.abstractmethod
+    def GetJournal(
+        self,
+        request: _account_service_pb2.GetJournalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.Journal, _abc.Awaitable[_account_pb2.Journal]]:
+        """One journal with its legs. Refusals: JOURNAL_UNKNOWN (NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def ListJournals(
+        self,
+        request: _account_service_pb2.ListJournalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ListJournalsResponse, _abc.Awaitable[_account_service_pb2.ListJournalsResponse]]:
+        """Journals in the order of the book."""
 
     @_abc_1.abstractmethod
     def Reserve(
@@ -151,8 +248,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.CommitReservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.Reservation, _abc.Awaitable[_account_pb2.Reservation]]:
-        """Posts what was held. A committed reservation stays so: repeating succeeds and changes nothing.
-        Refusals, first match wins: RESERVATION_UNKNOWN (NOT_FOUND), RESERVATION_RESOLVED (FAILED_PRECONDITION) when voided or expired.
+        """Posts what was held, or a part of it and gives up the rest. A committed reservation stays so: repeating succeeds and changes nothing.
+        Refusals, first match wins: RESERVATION_UNKNOWN (NOT_FOUND), RESERVATION_RESOLVED (FAILED_PRECONDITION) when voided or expired,
+        COMMIT_ABOVE_HELD, JOURNAL_UNBALANCED (INVALID_ARGUMENT) of a part.
         """
 
     @_abc_1.abstractmethod
@@ -174,6 +272,34 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """One reservation. Refusals: RESERVATION_UNKNOWN (NOT_FOUND)."""
 
     @_abc_1.abstractmethod
+    def ListChart(
+        self,
+        request: _account_service_pb2.ListChartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ListChartResponse, _abc.Awaitable[_account_service_pb2.ListChartResponse]]:
+        """The chart of accounts, by number."""
+
+    @_abc_1.abstractmethod
+    def GetBalance(
+        self,
+        request: _account_service_pb2.GetBalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.Balance, _abc.Awaitable[_account_pb2.Balance]]:
+        """The balance of an account at any moment of the past, by posting time or by event time. A participant sees its own accounts only.
+        Refusals: ACCOUNT_UNKNOWN (NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def StreamEntries(
+        self,
+        request: _account_service_pb2.StreamEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_account_service_pb2.StreamEntriesResponse], _abc.AsyncIterator[_account_service_pb2.StreamEntriesResponse]]:
+        """All entries of an account, oldest first, as a stream that can be taken up again behind the last entry received.
+        A participant sees its own accounts only. Refusals: ACCOUNT_UNKNOWN (NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
     def ListEntries(
         self,
         request: _account_service_pb2.ListEntriesRequest,
@@ -188,6 +314,24 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.Purse, _abc.Awaitable[_account_pb2.Purse]]:
         """One purse. Refusals: PURSE_UNKNOWN (NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def ListPurseItems(
+        self,
+        request: _account_service_pb2.ListPurseItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ListPurseItemsResponse, _abc.Awaitable[_account_service_pb2.ListPurseItemsResponse]]:
+        """What does not add up on cards, oldest first: gaps, repetitions, balances that nothing explains."""
+
+    @_abc_1.abstractmethod
+    def ClosePurseItem(
+        self,
+        request: _account_service_pb2.ClosePurseItemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.PurseItem, _abc.Awaitable[_account_pb2.PurseItem]]:
+        """Ends an item by a decision; what is to be booked for it is a journal of its own. Idempotent per `request_id`.
+        Refusals, first match wins: ITEM_UNKNOWN (NOT_FOUND), ITEM_CLOSED (FAILED_PRECONDITION).
+        """
 
     @_abc_1.abstractmethod
     def Prove(

@@ -40,6 +40,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: no such reservation."""
     ERROR_REASON_RESERVATION_RESOLVED: _ErrorReason.ValueType  # 8
     """FAILED_PRECONDITION: the reservation has ended the other way."""
+    ERROR_REASON_INSUFFICIENT_BALANCE: _ErrorReason.ValueType  # 9
+    """FAILED_PRECONDITION: the balance, less what is held, with the overdraft does not cover the amount."""
+    ERROR_REASON_JOURNAL_UNKNOWN: _ErrorReason.ValueType  # 10
+    """NOT_FOUND: no such journal."""
+    ERROR_REASON_JOURNAL_REVERSED: _ErrorReason.ValueType  # 11
+    """FAILED_PRECONDITION: the journal was reversed before."""
+    ERROR_REASON_JOURNAL_NOT_REVERSIBLE: _ErrorReason.ValueType  # 12
+    """FAILED_PRECONDITION: a journal of a whole batch, whose detail stands elsewhere, or a reversal itself."""
+    ERROR_REASON_COMMIT_ABOVE_HELD: _ErrorReason.ValueType  # 13
+    """INVALID_ARGUMENT: a leg was to be posted for more than is held, or not as many amounts as legs were given."""
+    ERROR_REASON_ITEM_UNKNOWN: _ErrorReason.ValueType  # 14
+    """NOT_FOUND: no such item."""
+    ERROR_REASON_ITEM_CLOSED: _ErrorReason.ValueType  # 15
+    """FAILED_PRECONDITION: the item ended before."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the account service; public for ever."""
@@ -62,4 +76,18 @@ ERROR_REASON_RESERVATION_UNKNOWN: ErrorReason.ValueType  # 7
 """NOT_FOUND: no such reservation."""
 ERROR_REASON_RESERVATION_RESOLVED: ErrorReason.ValueType  # 8
 """FAILED_PRECONDITION: the reservation has ended the other way."""
+ERROR_REASON_INSUFFICIENT_BALANCE: ErrorReason.ValueType  # 9
+"""FAILED_PRECONDITION: the balance, less what is held, with the overdraft does not cover the amount."""
+ERROR_REASON_JOURNAL_UNKNOWN: ErrorReason.ValueType  # 10
+"""NOT_FOUND: no such journal."""
+ERROR_REASON_JOURNAL_REVERSED: ErrorReason.ValueType  # 11
+"""FAILED_PRECONDITION: the journal was reversed before."""
+ERROR_REASON_JOURNAL_NOT_REVERSIBLE: ErrorReason.ValueType  # 12
+"""FAILED_PRECONDITION: a journal of a whole batch, whose detail stands elsewhere, or a reversal itself."""
+ERROR_REASON_COMMIT_ABOVE_HELD: ErrorReason.ValueType  # 13
+"""INVALID_ARGUMENT: a leg was to be posted for more than is held, or not as many amounts as legs were given."""
+ERROR_REASON_ITEM_UNKNOWN: ErrorReason.ValueType  # 14
+"""NOT_FOUND: no such item."""
+ERROR_REASON_ITEM_CLOSED: ErrorReason.ValueType  # 15
+"""FAILED_PRECONDITION: the item ended before."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

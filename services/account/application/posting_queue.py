@@ -1,0 +1,219 @@
+"""Posts what waits together: one transaction, one wait for the disk, one place in the line for a hot account."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from libs.clock import Clock
+from libs.errors import DomainError, RequestIdReused
+from libs.runtime.requests import RequestKey
+from services.account.application.booking import account_effects, purse_effects, require, sums_after
+from services.account.application.ports import IdFactory, Transaction, UnitOfWork
+from services.account.domain.accounts import Account, AccountChange, add_up, check_limits
+from services.account.domain.book import Journal, NewJournal, Posting
+from services.account.domain.chart import Chart
+from services.account.domain.purse import PurseChange, PurseKey, add_up_purses
+
+# More in one transaction gains nothing and makes the last one wait.
+TOGETHER_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedJournals:
+    """The answer to postings that belong together."""
+
+    journals: tuple[Journal, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _Unit:
+    """Postings of one request, posted together or not at all."""
+
+    postings: tuple[Posting, ...]
+    request: RequestKey
+    linked: bool
+    done: "asyncio.Future[tuple[Journal, ...]]"
+
+    def answer(self, journals: tuple[Journal, ...]) -> object:
+        return LinkedJournals(journals) if self.linked else journals[0]
+
+    def succeed(self, journals: tuple[Journal, ...]) -> None:
+        # A caller that went away cancelled its future; what was posted stays posted and is found by its retry.
+        if not self.done.done():
+            self.done.set_result(journals)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Decided:
+    """What a transaction will write, decided unit by unit in memory."""
+
+    accounts: dict[str, Account]
+    units: list[_Unit] = field(default_factory=list)
+    journals: list[NewJournal] = field(default_factory=list)
+    account_changes: list[AccountChange] = field(default_factory=list)
+    purse_changes: list[PurseChange] = field(default_factory=list)
+
+
+class _Collision(Exception):
+    """Another transaction answered one of the requests in the same moment."""
+
+
+class PostingQueue:
+    """Posts requests in the order in which they came, as many in one transaction as wait.
+
+    While one transaction is under way the next requests gather. Each is decided as if it were alone: a refusal
+    concerns its own request only, and one that the database will not take does not take the others with it, since all
+    are then tried one by one.
+    """
+
+    def __init__(self, transaction: Transaction, chart: Chart, clock: Clock, new_id: IdFactory) -> None:
+        self._transaction = transaction
+        self._chart = chart
+        self._clock = clock
+        self._new_id = new_id
+        self._waiting: deque[_Unit] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def post(self, postings: Sequence[Posting], request: RequestKey, *, linked: bool) -> tuple[Journal, ...]:
+        """Post them all or none; the same request gets the first answer again.
+
+        Args:
+            postings: Checked by `Posting.check` before.
+            request: Claimed in the same transaction.
+            linked: Whether the answer is a list of journals, or the one journal.
+
+        Raises:
+            PurseUnknown, InsufficientBalance, LimitExceeded: First match wins, of the first posting that is refused;
+                the fact `posting` numbers it when they are linked.
+            RequestIdReused: The id was used for other content.
+        """
+        unit = _Unit(tuple(postings), request, linked, asyncio.get_running_loop().create_future())
+        self._waiting.append(unit)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._drain(), name="posting queue")
+        return await unit.done
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            units = self._take()
+            try:
+                await self._post(units)
+            except Exception as error:
+                if len(units) == 1:
+                    units[0].fail(error)
+                    continue
+                for unit in units:
+                    await self._post_alone(unit)
+            except BaseException as error:
+                for unit in (*units, *self._waiting):
+                    unit.fail(error)
+                self._waiting.clear()
+                raise
+
+    def _take(self) -> list[_Unit]:
+        """The next ones; of one request only the first, the others wait for its answer."""
+        units: list[_Unit] = []
+        later: list[_Unit] = []
+        taken: set[tuple[str, str, str]] = set()
+        while self._waiting and len(units) < TOGETHER_MAX:
+            unit = self._waiting.popleft()
+            name = (unit.request.caller, unit.request.method, unit.request.request_id)
+            (later if name in taken else units).append(unit)
+            taken.add(name)
+        self._waiting.extendleft(reversed(later))
+        return units
+
+    async def _post_alone(self, unit: _Unit) -> None:
+        try:
+            await self._post([unit])
+        except Exception as error:  # whatever it is, it is this caller's answer
+            unit.fail(error)
+
+    async def _post(self, units: Sequence[_Unit]) -> None:
+        try:
+            await self._attempt(units)
+        except _Collision:
+            # The faster transaction is committed: the second look finds its answer.
+            await self._attempt([unit for unit in units if not unit.done.done()])
+
+    async def _attempt(self, units: Sequence[_Unit]) -> None:
+        async with self._transaction() as uow:
+            fresh = await self._unanswered(uow, units)
+            if not fresh:
+                return
+            now = self._clock.now()
+            decided = await self._decide(uow, fresh, now)
+            if not decided.units:
+                return
+            purses = add_up_purses(decided.purse_changes)
+            if purses:
+                await uow.purses.change(purses)
+            await uow.accounts.change(add_up(decided.account_changes))
+            posted = iter(await uow.journals.post(decided.journals, now))
+            answers = [(unit, tuple(next(posted) for _ in unit.postings)) for unit in decided.units]
+            if not await uow.claims.keep([(unit.request, unit.answer(journals)) for unit, journals in answers]):
+                raise _Collision
+            await uow.commit()
+        for unit, journals in answers:
+            unit.succeed(journals)
+
+    async def _unanswered(self, uow: UnitOfWork, units: Sequence[_Unit]) -> list[_Unit]:
+        """Those whose request is new; the others get their first answer."""
+        known = await uow.claims.digests([unit.request for unit in units])
+        fresh = []
+        for unit in units:
+            digest = known.get(unit.request)
+            if digest is None:
+                fresh.append(unit)
+            elif digest != unit.request.digest:
+                unit.fail(RequestIdReused(request_id=unit.request.request_id))
+            elif unit.linked:
+                unit.succeed((await uow.requests.first_answer(unit.request, LinkedJournals)).journals)
+            else:
+                unit.succeed((await uow.requests.first_answer(unit.request, Journal),))
+        return fresh
+
+    async def _decide(self, uow: UnitOfWork, units: Sequence[_Unit], now: datetime) -> _Decided:
+        """Lock what they touch, and let each see the accounts as those before it leave them."""
+        postings = [posting for unit in units for posting in unit.postings]
+        purses = sorted({key for posting in postings for key in posting.purses})
+        known = await uow.purses.lock(purses) if purses else set()
+        names = sorted({leg.account for posting in postings for leg in posting.legs})
+        decided = _Decided(await uow.accounts.lock(names, now))
+        for unit in units:
+            try:
+                self._decide_one(decided, unit, known)
+            except DomainError as refusal:
+                unit.fail(refusal)
+        return decided
+
+    def _decide_one(self, decided: _Decided, unit: _Unit, known: set[PurseKey]) -> None:
+        accounts = dict(decided.accounts)
+        journals: list[NewJournal] = []
+        account_changes: list[AccountChange] = []
+        purse_changes: list[PurseChange] = []
+        for number, posting in enumerate(unit.postings, 1):
+            changes = account_effects(posted=posting)
+            try:
+                require(known, posting.purses)
+                check_limits(accounts, changes)
+            except DomainError as refusal:
+                if unit.linked:
+                    refusal.facts["posting"] = str(number)
+                raise
+            for change in changes:
+                accounts[change.name] = accounts[change.name].changed(change)
+            journals.append(NewJournal(self._new_id(), posting, sums_after(posting, accounts)))
+            account_changes += changes
+            purse_changes += purse_effects(self._chart, posted=posting)
+        decided.accounts = accounts
+        decided.units.append(unit)
+        decided.journals += journals
+        decided.account_changes += account_changes
+        decided.purse_changes += purse_changes
