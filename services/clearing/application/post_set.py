@@ -19,7 +19,7 @@ from libs.purse.scheme import Scheme
 from libs.records import otr
 from services.clearing.application.messages import timestamp
 from services.clearing.application.ports import StoredFile, UnitOfWork
-from services.clearing.domain.judgement import I64, Judgement, Known, judge, needs_tac
+from services.clearing.domain.judgement import I64, Judgement, Known, judge, needs_tac, rows_of
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, positions_of, posting_lines
 
@@ -199,14 +199,15 @@ def _verify(keys: KeyStore, records: otr.Records, known: Known) -> None:
     rows = np.flatnonzero(wanted)
     if not len(rows):
         return
-    data = otr.tac_data(records[rows])
-    issuers, issuer_of = np.unique(np.ascontiguousarray(records["issuer"][rows]).view(">u8")[:, 0], return_inverse=True)
-    jt = records["card_class"][rows] == 0x07
+    of_rows = rows_of(records, rows)
+    data = otr.tac_data(of_rows)
+    issuers, issuer_of = np.unique(np.ascontiguousarray(of_rows["issuer"]).view(">u8")[:, 0], return_inverse=True)
+    jt = of_rows["card_class"] == 0x07
     for place, is_jt in itertools.product(range(len(issuers)), (False, True)):
         chosen = np.flatnonzero((issuer_of == place) & (jt == is_jt))
         if not len(chosen):
             continue
-        of_group = records[rows[chosen]]
+        of_group = rows_of(of_rows, chosen)
         scheme = Scheme.JT if is_jt else Scheme.CJ
         issuer = int(issuers[place]).to_bytes(8, "big")
         versions, algorithms = of_group["key_version"], of_group["algorithm"]
