@@ -44,7 +44,7 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
         return ClearingUnitOfWork(engine, clock)
 
     post_set = PostSet(keys, clock, production=settings.deployment == "production")
-    judge_files = JudgeFiles(unit_of_work, gateway, post_set, clock, set_records_max=settings.set_records_max)
+    judge_files = JudgeFiles(unit_of_work, gateway, post_set, keys, clock, set_records_max=settings.set_records_max)
     rejudge = Rejudge(unit_of_work, post_set, clock, set_records_max=settings.set_records_max)
     reconcile = Reconcile(unit_of_work, gateway)
     loops = Loops(judge_files, rejudge, reconcile, reconcile_period_s=settings.reconcile_period_s)

@@ -33,6 +33,12 @@ class Loops:
 
     async def judge(self) -> None:
         """Judge set after set while there are files; else wait for one."""
+        try:
+            await self._judge_for_ever()
+        finally:
+            self._judge_files.forget()
+
+    async def _judge_for_ever(self) -> None:
         while True:
             self._woken.clear()
             try:

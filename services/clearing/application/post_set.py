@@ -1,8 +1,6 @@
 """Judge one set of records and post it: verdicts, records, positions, batch and event in the caller's transaction."""
 
 import asyncio
-import hashlib
-import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +12,15 @@ from citycard.clearing.v1 import events_pb2 as events
 
 from libs.clock import Clock
 from libs.keystore.port import KeyStore
-from libs.purse import bulk
-from libs.purse.scheme import Scheme
 from libs.records import otr
 from services.clearing.application.messages import timestamp
 from services.clearing.application.ports import StoredFile, UnitOfWork
-from services.clearing.domain.judgement import I64, Judgement, Known, judge, needs_tac, rows_of
+from services.clearing.application.prepare import Prepared, joined, verify
+from services.clearing.domain.judgement import I64, Judgement, Known, judge, needs_tac
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, positions_of, posting_lines
 
-_DIGEST_SIZE = 16
 _EPOCH = date(1970, 1, 1)
-Digests = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +28,13 @@ class Slice:
     """Records of one file that are judged together.
 
     Attributes:
-        records: Some of the file's.
+        facts: Of some of the file's records.
         indexes: (n,) place of each in the file.
         accepted_at: The instant that decides the settlement date; storing for a first verdict, now for a later one.
     """
 
     file: StoredFile
-    records: otr.Records
+    facts: Prepared
     indexes: I64
     accepted_at: datetime
 
@@ -49,10 +44,12 @@ class Posted:
     """What became of a set.
 
     Attributes:
+        repeated: Share of records whose bytes were taken before, 0 to 1.
         codes: Verdicts of each slice.
         settlement_dates: For each slice, the day on which records of each participant (surrogate) settled.
     """
 
+    repeated: float
     codes: list[npt.NDArray[np.uint8]]
     settlement_dates: list[dict[int, date]]
 
@@ -84,15 +81,13 @@ class PostSet:
         """
         now = self._clock.now()
         senders = [participants[one.file.participant] for one in slices]
-        lengths = [len(one.records) for one in slices]
-        # Not np.concatenate: it would turn the big-endian fields of the file into native ones.
-        records = otr.read_records(b"".join(one.records.tobytes() for one in slices))
+        lengths = [len(one.indexes) for one in slices]
+        facts = joined([one.facts for one in slices])
+        records, digests, times_s = facts.records, facts.digests, facts.times_s
         sender_of = np.repeat(np.arange(len(slices)), lengths)
         received_s = np.array([int(one.file.stored_at.timestamp()) for one in slices], np.int64)[sender_of]
-        digests = await asyncio.to_thread(digest_rows, records)
-        times_s = otr.times_epoch_s(records)
         known = await uow.postings.look_up(records, digests, times_s, received_s, senders, sender_of)
-        judgement = await asyncio.to_thread(self._judge, records, digests, times_s, known)
+        judgement = await asyncio.to_thread(self._judge, facts, known)
         # A record of an unknown acquirer is counted with the participant that sent it.
         sender_numbers = np.array([sender.number for sender in senders], np.int64)[sender_of]
         counted_for = np.where(known.participant >= 0, known.participant, sender_numbers)
@@ -116,7 +111,7 @@ class PostSet:
             positions = [position for position in positions if position.key.taken]
         await self._post_money(uow, records, times_s, known, judgement, positions, names, files)
         ends = np.cumsum(lengths)[:-1]
-        return Posted(np.split(judgement.codes, ends), days)
+        return Posted(float(known.same_taken.mean()) if len(records) else 0.0, np.split(judgement.codes, ends), days)
 
     async def _settlement_days(
         self, uow: UnitOfWork, slices: Sequence[Slice], counted_for: I64, sender_of: I64,
@@ -173,45 +168,12 @@ class PostSet:
         )
         await uow.outbox.add([event])
 
-    def _judge(self, records: otr.Records, digests: Digests, times_s: I64, known: Known) -> Judgement:
-        _verify(self._keys, records, known)
-        return judge(records, digests, times_s, known, production=self._production)
-
-
-def digest_rows(records: otr.Records) -> Digests:
-    """BLAKE2b of the 128 bytes of each record, 16 bytes, as (n,) `V16`: two records are the same if these are."""
-    data = records.tobytes()
-    size = otr.OTR_LENGTH
-    blake = hashlib.blake2b
-    joined = b"".join(
-        [blake(data[start : start + size], digest_size=_DIGEST_SIZE).digest() for start in range(0, len(data), size)]
-    )
-    return np.frombuffer(joined, f"V{_DIGEST_SIZE}")
-
-
-def _verify(keys: KeyStore, records: otr.Records, known: Known) -> None:
-    """Fill `known.tac` for the records that need one: a few calls over columns, by scheme and issuer.
-
-    `known.key` also learns whether the key is held here: a registered key that is missing is a key unknown.
-    """
-    known.tac[:] = False
-    wanted = needs_tac(records) & known.own_issuer & known.key & (known.card > 0)
-    rows = np.flatnonzero(wanted)
-    if not len(rows):
-        return
-    of_rows = rows_of(records, rows)
-    data = otr.tac_data(of_rows)
-    issuers, issuer_of = np.unique(np.ascontiguousarray(of_rows["issuer"]).view(">u8")[:, 0], return_inverse=True)
-    jt = of_rows["card_class"] == 0x07
-    for place, is_jt in itertools.product(range(len(issuers)), (False, True)):
-        chosen = np.flatnonzero((issuer_of == place) & (jt == is_jt))
-        if not len(chosen):
-            continue
-        of_group = rows_of(of_rows, chosen)
-        scheme = Scheme.JT if is_jt else Scheme.CJ
-        issuer = int(issuers[place]).to_bytes(8, "big")
-        versions, algorithms = of_group["key_version"], of_group["algorithm"]
-        known.key[rows[chosen]] &= bulk.keys_known(keys, scheme, issuer, versions, algorithms)
-        known.tac[rows[chosen]] = bulk.verify_tacs(
-            keys, scheme, issuer, of_group["card_number"], versions, algorithms, data[chosen], of_group["tac"]
+    def _judge(self, facts: Prepared, known: Known) -> Judgement:
+        records = facts.records
+        wanted = needs_tac(records) & known.own_issuer & known.key & (known.card > 0)
+        held, tac = (facts.key_held, facts.tac) if facts.checked else verify(self._keys, records, wanted)
+        known.key[wanted & ~held] = False
+        known.tac[:] = wanted & tac
+        return judge(
+            records, facts.digests, facts.times_s, known, production=self._production, malformed=facts.malformed
         )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from libs.records import otr
 from libs.records.batch import BatchRefused, FileType, decode_batch
 from services.clearing.application.ports import Gateway, StoredFile, UnitOfWork
-from services.clearing.application.post_set import digest_rows
+from services.clearing.application.prepare import digest_rows
 from services.clearing.domain.judgement import TAKING_CODES, Judgement, needs_tac
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, PositionKey, positions_of

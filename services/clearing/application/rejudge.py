@@ -9,6 +9,7 @@ from libs.clock import Clock
 from libs.records import otr
 from services.clearing.application.ports import StoredFile, UnitOfWork
 from services.clearing.application.post_set import PostSet, Slice
+from services.clearing.application.prepare import prepare
 
 
 class Rejudge:
@@ -43,7 +44,7 @@ class Rejudge:
                 rows.sort()
                 records = otr.read_records(b"".join(content for _, _, content in rows))
                 indexes = np.array([index for index, _, _ in rows], np.int64)
-                slices.append(Slice(files[file_id], records, indexes, self._clock.now()))
+                slices.append(Slice(files[file_id], prepare(records, None), indexes, self._clock.now()))
                 digests.append([digest for _, digest, _ in rows])
             posted = await self._post_set(uow, slices, participants, first=False)
             decided = {

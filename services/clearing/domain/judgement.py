@@ -150,8 +150,9 @@ def needs_tac(records: otr.Records) -> Bools:
 
 
 def judge(
-    records: otr.Records, digests: npt.NDArray[np.void], times_s: I64, known: Known, *, production: bool
-) -> Judgement:
+    records: otr.Records, digests: npt.NDArray[np.void], times_s: I64, known: Known, *, production: bool,
+    malformed: Bools | None = None,
+) -> Judgement:  # fmt: skip
     """Give every record its result code; the first test that fails decides.
 
     Args:
@@ -160,6 +161,7 @@ def judge(
         times_s: (n,) transaction time, epoch seconds; nonsense where the format is wrong.
         known: What the centre knows.
         production: Refuse test records and test cards.
+        malformed: (n,) what acceptance test 1 said, if it was asked before.
     """
     count = len(records)
     codes = np.full(count, UNDECIDED, np.uint8)
@@ -168,7 +170,7 @@ def judge(
         codes[mask & (codes == UNDECIDED)] = code
 
     kind = records["kind"]
-    refuse(otr.check_format(records) != otr.FormatFault.NONE, ResultCode.FORMAT)
+    refuse(otr.check_format(records) != otr.FormatFault.NONE if malformed is None else malformed, ResultCode.FORMAT)
     if production:
         test = (records["flags"] & otr.Flag.TEST).astype(np.bool_) | (records["card_main_type"] == _TEST_CARD_TYPE)
         refuse(test, ResultCode.TEST_RECORD)

@@ -88,7 +88,12 @@ class Centre:
 
     def judge_files(self) -> JudgeFiles:
         return JudgeFiles(
-            self.unit_of_work, self.gateway, self.post_set, self.clock, set_records_max=self.set_records_max
+            self.unit_of_work,
+            self.gateway,
+            self.post_set,
+            self.keys,
+            self.clock,
+            set_records_max=self.set_records_max,
         )
 
     async def judge_all(self) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from libs.records import bcd, otr
 from libs.records.codes import Kind
-from services.clearing.application.post_set import digest_rows
+from services.clearing.application.prepare import digest_rows
 from services.clearing.domain.judgement import NEVER_S, Known, Loads, judge, needs_tac
 
 DAY_S = 86_400
