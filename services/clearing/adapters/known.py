@@ -15,9 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.records import otr
+from libs.records.codes import Kind
 from libs.runtime.database import driver_connection
 from services.clearing.adapters.pgcolumns import Shape, array, fetch_columns
-from services.clearing.domain.judgement import I64, NEVER_S, Bools, Known, Loads, needs_tac
+from services.clearing.domain.judgement import GREY_OPEN, I64, NEVER_S, U8, Bools, Known, Loads, decide_grey, needs_tac
 from services.clearing.domain.participant import Participant
 
 _ALL_INDUSTRIES = -1
@@ -33,6 +34,8 @@ async def look_up(
     received_s: I64,
     senders: Sequence[Participant],
     sender_of: I64,
+    *,
+    first: bool,
 ) -> Known:
     """All columns of `Known` but `tac`, which is arithmetic; arguments as of `Postings.look_up`."""
     driver = await driver_connection(connection)
@@ -55,6 +58,10 @@ async def look_up(
     registered = await connection.execute(text("SELECT issuer_id, key_version, algorithm_id FROM issuer_key"))
     own, key = _issuers(records, {(row.issuer_id, row.key_version, row.algorithm_id) for row in registered})
     generation = lives["generation"].astype(np.int64)[cards.life]
+    odd = _odd(records, card, counter, previous, after_fen)
+    grey = np.flatnonzero((records["kind"] == Kind.GREY) & (card > 0) & ~u1_taken) if not first else rows[:0]
+    odd[grey] = True
+    loads = await _loads(driver, cards, odd)
     return Known(
         received_s=received_s,
         participant=await _participants(connection, records, senders, sender_of),
@@ -77,7 +84,8 @@ async def look_up(
         previous_s=previous_s,
         listed=await _listed(driver, cards, times_s),
         limit_fen=await _limits(connection, records["industry"], times_s),
-        loads=await _loads(driver, cards, _odd(records, card, counter, previous, after_fen)),
+        loads=loads,
+        grey=None if first else await _grey(driver, records, times_s, card, u2_taken, loads, grey),
     )
 
 
@@ -250,6 +258,35 @@ def _odd(records: otr.Records, card: I64, counter: I64, previous: Bools, after_f
     odd[order[1:][jumps]] = True
     odd &= card > 0
     return odd
+
+
+async def _grey(
+    driver: _Driver, records: otr.Records, times_s: I64, card: I64, u2_taken: Bools, loads: Loads,
+    rows: npt.NDArray[np.intp],
+) -> U8:  # fmt: skip
+    """What the records with the next counters say of grey ones."""
+    grey = np.full(len(records), GREY_OPEN, np.uint8)
+    if not len(rows):
+        return grey
+    counter = records["card_counter"].astype(np.int64)[rows]
+    query = (
+        "SELECT s.row, r.balance_before_fen, r.transaction_s FROM unnest(%s, %s, %s) AS s (row, card, counter) "
+        "JOIN record r ON r.card_id = s.card AND r.card_counter = s.counter"
+    )
+    keys = (array("int4", np.arange(len(rows))), array("int8", card[rows]), array("int4", counter + 1))
+    found = await fetch_columns(driver, query, (("row", "int4"), ("before_fen", "int8"), ("at_s", "int8")), keys)
+    following, before_fen = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.int64)
+    at_s = times_s[rows].copy()
+    following[found["row"]], before_fen[found["row"]], at_s[found["row"]] = True, found["before_fen"], found["at_s"]
+    grey[rows] = decide_grey(
+        records["balance_before_fen"].astype(np.int64)[rows],
+        records["amount_fen"].astype(np.int64)[rows],
+        counter_taken=u2_taken[rows],
+        following=following,
+        following_before_fen=before_fen,
+        loaded_fen=loads.between(card[rows], times_s[rows], at_s),
+    )
+    return grey
 
 
 async def _listed(driver: _Driver, cards: _Cards, times_s: I64) -> Bools:

@@ -16,16 +16,17 @@ from services.clearing.adapters.files import SqlFiles
 from services.clearing.adapters.known import look_up
 from services.clearing.adapters.pgcolumns import Columns, Shape, copy_in
 from services.clearing.application.ports import StoredFile
-from services.clearing.domain.judgement import I64, Judgement, Known, rows_of
+from services.clearing.domain.judgement import GREY_CLOSED_CODE, I64, Judgement, Known, rows_of
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, PostingLine
 
-_RECORD: Shape = (
+RECORD: Shape = (
     ("terminal_number", "int8"), ("terminal_seq", "int8"), ("card_id", "int8"), ("card_counter", "int4"),
     ("transaction_s", "int8"), ("amount_fen", "int8"), ("list_price_fen", "int8"), ("balance_before_fen", "int8"),
     ("file_id", "int8"), ("file_index", "int4"), ("participant", "int4"), ("settlement_date", "int4"),
     ("kind", "int2"), ("code", "int2"), ("digest", "bytes16"),
 )  # fmt: skip
+_LOOK_AGAIN = timedelta(hours=1)
 # PostgreSQL counts days from 2000-01-01.
 _PG_EPOCH_DAYS = (date(2000, 1, 1) - date(1970, 1, 1)).days
 
@@ -44,9 +45,11 @@ class SqlPostings:
         received_s: I64,
         senders: Sequence[Participant],
         sender_of: I64,
+        *,
+        first: bool,
     ) -> Known:
         """What the centre knows about each record; a handful of set queries, whatever the number of records."""
-        return await look_up(self._connection, records, digests, times_s, received_s, senders, sender_of)
+        return await look_up(self._connection, records, digests, times_s, received_s, senders, sender_of, first=first)
 
     async def open_window(self, participant: int, first: date) -> date:
         """The first open window on or after a day; it cannot be closed before this transaction ends."""
@@ -105,7 +108,7 @@ class SqlPostings:
             "digest": digests[rows],
         }
         if len(rows):
-            await copy_in(driver, "record", _RECORD, columns)
+            await copy_in(driver, "record", RECORD, columns)
         waiting = np.flatnonzero(judgement.waits)
         if len(waiting):
             await self._keep_waiting(records, digests, judgement, file_ids, file_indexes, participants, at, waiting)
@@ -186,8 +189,8 @@ class SqlPostings:
                   "price": one.list_price_fen} for one in positions],
             )  # fmt: skip
 
-    async def take_waiting(self, size: int) -> list[tuple[StoredFile, int, bytes, bytes]]:
-        """Records whose card, terminal or key has become known since; locked, oldest first."""
+    async def take_waiting(self, size: int, at: datetime) -> list[tuple[StoredFile, int, bytes, bytes]]:
+        """Records whose card, terminal or key has become known since, grey ones whose card was seen again; locked."""
         query = text(
             """
             SELECT w.file_id, w.file_index, w.digest, w.content FROM waiting_record w
@@ -198,11 +201,16 @@ class SqlPostings:
                 OR (w.code = 13 AND EXISTS (SELECT FROM issuer_key k
                     WHERE k.issuer_id = upper(encode(substring(w.content FROM 7 FOR 8), 'hex'))
                     AND k.key_version = get_byte(w.content, 4) AND k.algorithm_id = get_byte(w.content, 3)))
+                OR (w.code = 50 AND w.kind = 8 AND coalesce(w.look_after <= :at, true)
+                    AND EXISTS (SELECT FROM card c JOIN record r ON r.card_id = c.id
+                    WHERE c.number = w.card_number AND r.card_counter BETWEEN
+                    get_byte(w.content, 64) * 256 + get_byte(w.content, 65)
+                    AND get_byte(w.content, 64) * 256 + get_byte(w.content, 65) + 1))
             )
             ORDER BY w.opened_at, w.digest LIMIT :size FOR UPDATE SKIP LOCKED
             """
         )
-        rows = list(await self._connection.execute(query, {"size": size}))
+        rows = list(await self._connection.execute(query, {"size": size, "at": at}))
         files = await SqlFiles(self._connection).by_ids({row.file_id for row in rows})
         return [(files[row.file_id], row.file_index, bytes(row.digest), bytes(row.content)) for row in rows]
 
@@ -216,7 +224,20 @@ class SqlPostings:
             statement = "UPDATE waiting_record SET closed_at = :at, final_code = :code WHERE digest = :digest"
             await self._connection.execute(text(statement), final)
         if still:
-            await self._connection.execute(text("UPDATE waiting_record SET code = :code WHERE digest = :digest"), still)
+            # Whatever stays undecided by what there is now is looked at again later, not in every round.
+            statement = "UPDATE waiting_record SET code = :code, look_after = :after WHERE digest = :digest"
+            await self._connection.execute(text(statement), [{**one, "after": at + _LOOK_AGAIN} for one in still])
+
+    async def expire_grey(self, opened_before: datetime, at: datetime) -> int:
+        """Close grey records that nothing was heard of; how many."""
+        closed = await self._connection.execute(
+            text(
+                "UPDATE waiting_record SET closed_at = :at, final_code = :code WHERE closed_at IS NULL AND kind = 8 "
+                "AND code = 50 AND opened_at <= :before"
+            ),
+            {"at": at, "code": GREY_CLOSED_CODE, "before": opened_before},
+        )
+        return closed.rowcount
 
 
 def local_day(value: date) -> int:

@@ -206,6 +206,8 @@ class Postings(Protocol):
         received_s: I64,
         senders: Sequence[Participant],
         sender_of: I64,
+        *,
+        first: bool,
     ) -> Known:
         """What the centre knows about each record.
 
@@ -216,6 +218,7 @@ class Postings(Protocol):
             received_s: (n,) epoch seconds.
             senders: Participants that sent the files of the set.
             sender_of: (n,) index into `senders`.
+            first: First verdicts leave grey records open; later ones ask what became of them.
         """
         ...  # fmt: skip
 
@@ -233,12 +236,16 @@ class Postings(Protocol):
         movement_total_fen: int, at: datetime,
     ) -> None: ...  # fmt: skip
 
-    async def take_waiting(self, size: int) -> list[tuple[StoredFile, int, bytes, bytes]]:
+    async def take_waiting(self, size: int, at: datetime) -> list[tuple[StoredFile, int, bytes, bytes]]:
         """Records that may be decided now: file, index in it, digest and the 128 bytes; locked for this transaction."""
         ...
 
     async def close_waiting(self, decided: Mapping[bytes, int], at: datetime) -> None:
         """Close waiting records by digest with their final code."""
+        ...
+
+    async def expire_grey(self, opened_before: datetime, at: datetime) -> int:
+        """Close grey records that waited since before an instant; how many."""
         ...
 
 

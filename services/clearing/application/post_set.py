@@ -86,7 +86,7 @@ class PostSet:
         records, digests, times_s = facts.records, facts.digests, facts.times_s
         sender_of = np.repeat(np.arange(len(slices)), lengths)
         received_s = np.array([int(one.file.stored_at.timestamp()) for one in slices], np.int64)[sender_of]
-        known = await uow.postings.look_up(records, digests, times_s, received_s, senders, sender_of)
+        known = await uow.postings.look_up(records, digests, times_s, received_s, senders, sender_of, first=first)
         judgement = await asyncio.to_thread(self._judge, facts, known)
         # A record of an unknown acquirer is counted with the participant that sent it.
         sender_numbers = np.array([sender.number for sender in senders], np.int64)[sender_of]

@@ -1,7 +1,8 @@
-"""Records that waited for a card, a terminal or a key are decided when clearing hears of it."""
+"""Records that waited for a card, a terminal, a key or the card's next sight are decided when clearing hears of it."""
 
 from collections import defaultdict
 from collections.abc import Callable
+from datetime import timedelta
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from libs.records import otr
 from services.clearing.application.ports import StoredFile, UnitOfWork
 from services.clearing.application.post_set import PostSet, Slice
 from services.clearing.application.prepare import prepare
+
+# Without news of the card a grey record is closed as not debited (record-formats.md, section 4, d).
+_GREY_WAITS = timedelta(days=30)
 
 
 class Rejudge:
@@ -30,9 +34,12 @@ class Rejudge:
             How many were looked at.
         """
         async with self._unit_of_work() as uow:
-            waiting = await uow.postings.take_waiting(self._set_records_max)
+            now = self._clock.now()
+            expired: int = await uow.postings.expire_grey(now - _GREY_WAITS, now)
+            waiting = await uow.postings.take_waiting(self._set_records_max, now)
             if not waiting:
-                return 0
+                await uow.commit()
+                return expired
             participants = {one.id: one for one in await uow.participants.all()}
             by_file: dict[int, list[tuple[int, bytes, bytes]]] = defaultdict(list)
             files: dict[int, StoredFile] = {}
@@ -54,4 +61,4 @@ class Rejudge:
             }
             await uow.postings.close_waiting(decided, self._clock.now())
             await uow.commit()
-        return len(waiting)
+        return len(waiting) + expired

@@ -19,6 +19,10 @@ U8 = npt.NDArray[np.uint8]
 
 UNDECIDED = 255
 """No test has spoken yet; never leaves `judge`."""
+GREY_OPEN, GREY_DEBITED, GREY_NOT_DEBITED = 0, 1, 2
+"""What the card's next sight says of a grey record (record-formats.md, section 4)."""
+# The code of a grey record that is closed as "not debited": no TAC ever vouched for it [convention].
+GREY_CLOSED_CODE = 12
 NEVER_S = np.int64(2**62)
 """An instant that does not come, in epoch seconds."""
 
@@ -99,6 +103,8 @@ class Known:
         listed: A blacklist entry of the card was in force at the transaction.
         limit_fen: Amount limit of the industry in force at the transaction.
         loads: Loads of the cards.
+        grey: What became of grey records: GREY_OPEN, GREY_DEBITED or GREY_NOT_DEBITED; None for first verdicts, which
+            leave them open.
     """
 
     received_s: I64
@@ -123,6 +129,7 @@ class Known:
     listed: Bools
     limit_fen: I64
     loads: Loads
+    grey: U8 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +193,16 @@ def judge(
     refuse((known.card == 0) & ~cardless, ResultCode.CARD_UNKNOWN)
     grey = kind == Kind.GREY
     refuse(grey & known.u1_taken, ResultCode.DUPLICATE)
-    refuse(grey, ResultCode.PENDING)
+    decided = np.zeros(count, np.uint8) if known.grey is None else known.grey
+    refuse(grey & (decided == GREY_NOT_DEBITED), ResultCode(GREY_CLOSED_CODE))
+    # A grey record counts only because a later record with a right TAC continues it: it needs none of its own.
+    debited = grey & (decided == GREY_DEBITED)
+    refuse(grey & ~debited, ResultCode.PENDING)
     tac_needed = needs_tac(records)
     side = np.isin(kind, _SIDE_KINDS) | ((kind == Kind.PASS_USED) & ~tac_needed)
     refuse(side, ResultCode.ACCEPTED)
-    refuse(~known.key, ResultCode.KEY_UNKNOWN)
-    refuse(~known.tac, ResultCode.TAC_WRONG)
+    refuse(~known.key & ~debited, ResultCode.KEY_UNKNOWN)
+    refuse(~known.tac & ~debited, ResultCode.TAC_WRONG)
     refuse(known.u1_taken | known.u2_taken, ResultCode.CONFLICT)
     takes = _take_keys(records, known.card, codes == UNDECIDED)
     codes[(codes == UNDECIDED) & ~takes] = ResultCode.CONFLICT
@@ -211,6 +222,25 @@ def rows_of(records: otr.Records, rows: npt.NDArray[np.intp]) -> otr.Records:
     """`records[rows]`, copied as bytes: NumPy would go through every field of every record, twenty times slower."""
     picked: otr.Records = otr.raw(records)[rows].view(otr.OTR)[:, 0]
     return picked
+
+
+def decide_grey(
+    balance_fen: I64, amount_fen: I64, *, counter_taken: Bools, following: Bools, following_before_fen: I64,
+    loaded_fen: I64,
+) -> U8:  # fmt: skip
+    """What became of grey records, by the card's later records, all of which carry a right TAC (section 4, b and c).
+
+    Args:
+        balance_fen: (n,) balance before the grey record, as the card said.
+        amount_fen: (n,) amount asked.
+        counter_taken: (n,) another record of the card used the counter of the grey one: it cannot have debited.
+        following: (n,) the record with the next counter is there.
+        following_before_fen: (n,) the balance before that one.
+        loaded_fen: (n,) loads of the card between the two.
+    """
+    debited = following & (following_before_fen == balance_fen - amount_fen + loaded_fen)
+    # A balance that fits neither way waits for the 30 days: something else of this card is missing too.
+    return np.select([counter_taken, debited], [GREY_NOT_DEBITED, GREY_DEBITED], default=GREY_OPEN).astype(np.uint8)
 
 
 def _repetitions(digests: npt.NDArray[np.void], open_rows: Bools) -> tuple[Bools, npt.NDArray[np.intp]]:

@@ -79,7 +79,10 @@ class PostingLine:
     record_count: int
 
 
-_MONEY_KINDS = frozenset((Kind.PURCHASE, Kind.ENTRY, Kind.EXIT, Kind.CORRECTION, Kind.REFUND_DEBIT, Kind.PASS_USED))
+# A grey record takes keys only once it is decided that the card was debited: then it is a purchase like others.
+_MONEY_KINDS = frozenset(
+    (Kind.PURCHASE, Kind.ENTRY, Kind.EXIT, Kind.CORRECTION, Kind.REFUND_DEBIT, Kind.PASS_USED, Kind.GREY)
+)
 
 
 def positions_of(
