@@ -9,7 +9,7 @@ from pathlib import Path
 
 from city.names import DEFAULT_ROOT
 from city.processes import exclusive, write_secret
-from libs.keystore.dev import create_test_keystore, demo_keystore
+from libs.keystore.dev import LOCAL_CITY_SEED, create_test_keystore, demo_keystore
 from libs.keystore.sealed import Passphrase
 from libs.keystore.soft import SoftKeyStore
 from libs.purse.scheme import Scheme
@@ -19,7 +19,6 @@ from libs.records.numbers import Role, institution_bytes, institution_id
 CITY_CODE = "5840"
 # [convention] The region is not published: 00.
 ISSUER_ID = institution_id(Role.ISSUER, "00", CITY_CODE) + "FFFFFFFF"
-_SEED = "citycard local city"
 _ISSUERS = tuple((scheme, institution_bytes(ISSUER_ID)) for scheme in Scheme)
 
 
@@ -38,7 +37,7 @@ class KeyFiles:
 
 def city_keys() -> SoftKeyStore:
     """The same keys in this process only, for those who personalise cards and terminals."""
-    return demo_keystore(_SEED, _ISSUERS)
+    return demo_keystore(LOCAL_CITY_SEED, _ISSUERS)
 
 
 def ensure_key_file(root: Path = DEFAULT_ROOT) -> KeyFiles:
@@ -50,6 +49,6 @@ def ensure_key_file(root: Path = DEFAULT_ROOT) -> KeyFiles:
             passphrase = secrets.token_urlsafe(32)
             # The file first: a crash in between leaves a passphrase that is missing, and both are made anew.
             files.passphrase_file.unlink(missing_ok=True)
-            create_test_keystore(files.key_file, Passphrase(passphrase.encode()), _SEED, _ISSUERS)
+            create_test_keystore(files.key_file, Passphrase(passphrase.encode()), LOCAL_CITY_SEED, _ISSUERS)
             write_secret(files.passphrase_file, passphrase)
     return files

@@ -48,6 +48,7 @@ from libs.purse.sam import issue_sam
 from libs.purse.scheme import CardIdentity, Scheme
 from libs.purse.sequence import MemorySequence
 from libs.purse.terminal import read_balance
+from libs.purse.transactions import PurseId
 from libs.records import bcd
 from libs.records.codes import RESULT_CODES, ResultCode
 from libs.records.numbers import card_bytes, institution_bytes, make_jt_number, psam_bytes, terminal_bytes
@@ -265,7 +266,7 @@ async def _top_up(callers: Callers, name: str, chip: VirtualCard) -> None:
 
 def _balance(chip: VirtualCard) -> int:
     select(chip.transmit, JT.aid)
-    return read_balance(chip.transmit)
+    return read_balance(chip.transmit, PurseId.EP)
 
 
 def _bus_terminal(clock: FixedClock) -> Terminal:

@@ -131,7 +131,7 @@ Journal = Callable[[Purchase], None]
 """Makes a record durable before it returns; raising stops the transaction before the card is asked to pay."""
 
 
-def read_balance(card: Transceiver, purse: PurseId = PurseId.EP) -> int:
+def read_balance(card: Transceiver, purse: PurseId) -> int:
     """Balance in fen of one purse of the selected application, as the chip says it: an overdraft limit is included.
 
     Raises:

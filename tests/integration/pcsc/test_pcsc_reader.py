@@ -24,6 +24,7 @@ from libs.purse.sam import VirtualSam, issue_sam
 from libs.purse.scheme import CardIdentity, Scheme
 from libs.purse.sequence import MemorySequence
 from libs.purse.terminal import Finding, Purchase, Torn
+from libs.purse.transactions import PurseId
 from libs.purse.transceiver import CardGone, Transceiver
 from tests.integration.pcsc.conftest import READER, Insert
 from tools.devices import Pcscd
@@ -85,7 +86,7 @@ def test_a_load_and_a_purchase_over_pcscd(
         assert connection.atr == card.atr
         load(connection, 1000)
         assert buy(connection, sam, 200).sam_agreed
-        assert terminal.read_balance(connection) == 800
+        assert terminal.read_balance(connection, PurseId.EP) == 800
     assert card.application(CJ.aid).purse.balance_fen == 800
 
 
@@ -104,7 +105,7 @@ def test_a_card_taken_away_at_the_debit_is_decided_when_it_comes_back(
         found, done = terminal.recover(connection, sam, torn.value.purchase, journal.append)
         assert (found, done.grey) == (finding, not acts)
         inspect.select(connection, CJ.aid)
-        assert terminal.read_balance(connection) == (800 if acts else 1000)
+        assert terminal.read_balance(connection, PurseId.EP) == (800 if acts else 1000)
 
 
 def test_a_card_that_left_answers_nothing_and_its_connection_stays_dead(
@@ -225,7 +226,7 @@ def test_a_stopped_pcscd_is_named_and_a_restarted_one_serves_again(
         assert reader.wait_for_card(10)
         with reader.connect() as again:
             assert buy(again, sam, 300).sam_agreed
-            assert terminal.read_balance(again) == 700
+            assert terminal.read_balance(again, PurseId.EP) == 700
 
 
 def test_pcscd_stopped_at_the_debit_is_a_torn_purchase_and_is_recovered(

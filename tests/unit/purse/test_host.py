@@ -11,6 +11,7 @@ from libs.purse import host, inspect, outlet, terminal
 from libs.purse.card import CJ
 from libs.purse.host import AnswerA, AnswerMalformed, LoadTerms, Mac1Wrong, TacWrong
 from libs.purse.scheme import CardIdentity, CardNumberMalformed, Scheme, luhn_digit
+from libs.purse.transactions import PurseId
 from libs.purse.transceiver import CardRefused
 from libs.records.errors import NumberInvalid
 
@@ -79,7 +80,7 @@ def test_a_mac2_for_another_moment_is_refused_by_the_card(city: Any) -> None:
     mac2 = host.make_load_mac2(city.store, identity, answer, terms, city.at)
     with pytest.raises(CardRefused):
         outlet.credit_for_load(card, city.at + timedelta(seconds=1), mac2)
-    assert terminal.read_balance(card) == 0
+    assert terminal.read_balance(card, PurseId.EP) == 0
 
 
 @pytest.mark.parametrize("size", [0, 15, 17])

@@ -15,6 +15,7 @@ from libs.purse.card import BANK, CJ, JT, VirtualCard
 from libs.purse.card.state import Block, PurseState
 from libs.purse.scheme import Scheme
 from libs.purse.secure_messaging import protected_command
+from libs.purse.transactions import PurseId
 
 SELECT_CJ = "00A4040009A0000000038698070100"
 VERIFY = "0020000003123456"
@@ -391,7 +392,7 @@ def test_two_applications_on_one_card_keep_two_purses(city: Any) -> None:
     balances = []
     for view in views:
         inspect.select(both, view.aid)
-        balances.append(terminal.read_balance(both))
+        balances.append(terminal.read_balance(both, PurseId.EP))
     assert balances == [700, 300]
 
 
