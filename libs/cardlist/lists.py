@@ -1,0 +1,172 @@
+"""Card lists as files: whole ones, deltas between two of them, and the list that a terminal holds."""
+
+import hashlib
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+import numpy as np
+
+from libs.cardlist.body import pack, read_body, unpack
+from libs.cardlist.entries import ANY_GENERATION, Entries, difference, merge, settle
+from libs.cardlist.errors import DeltaMisfit, Fault, ListRefused
+from libs.cardlist.header import HEADER_LENGTH, Form, Header, Point, Purpose, read_header
+from libs.cardlist.index import CardIndex, Data, Found
+from libs.cardlist.signing import Signer, Verifier
+
+_LENGTH: Final = Struct(">Q")
+_CARD_PURPOSES: Final = (Purpose.BLACKLIST, Purpose.STAFF)
+
+
+def encode_list(
+    entries: Entries,
+    signer: Signer,
+    point: Point,
+    *,
+    created_s: int,
+    settled_until_s: int = 0,
+    purpose: Purpose = Purpose.BLACKLIST,
+) -> bytes:
+    """Write a whole list of cards; the same arguments give the same bytes.
+
+    Args:
+        entries: Dtype `ENTRY`, in any order.
+        signer: Of the centre.
+        point: Version and chain hash.
+        created_s: Epoch seconds.
+        settled_until_s: Entries in force at this instant lose their own time: that of the list, or 0 to keep all.
+        purpose: BLACKLIST or STAFF.
+
+    Raises:
+        EntryInvalid: An entry cannot stand in a list.
+    """
+    assert purpose in _CARD_PURPOSES, "other lists are not of cards"
+    assert point.version > 0, "version 0 is the empty list that nobody publishes"
+    body = pack(entries, settled_until_s)
+    header = Header(
+        purpose, Form.WHOLE, point, Point(), created_s, len(entries), len(body), hashlib.sha256(body).digest()
+    )
+    return header.pack(signer) + body
+
+
+@dataclass(frozen=True, slots=True)
+class CardList:
+    """A list in force: the bytes of its file, and an index beside them.
+
+    Attributes:
+        header: As signed.
+        data: The whole file; of a memory map the pages that are looked at.
+    """
+
+    header: Header
+    data: Data
+    _index: CardIndex
+
+    @classmethod
+    def open(cls, data: Data, verifier: Verifier, purpose: Purpose = Purpose.BLACKLIST) -> "CardList":
+        """Check a whole list and make it ready for look-ups. The bytes are kept, not copied, and must not change.
+
+        Raises:
+            ListRefused: Anything is wrong with them.
+        """
+        assert purpose in _CARD_PURPOSES, "other lists are not of cards"
+        header = read_header(data[:HEADER_LENGTH], verifier, purpose, Form.WHOLE)
+        content = memoryview(data)[HEADER_LENGTH:]
+        header.check_body(content)
+        body = read_body(np.frombuffer(content, dtype=np.uint8))
+        if body.count != header.count:
+            raise ListRefused(Fault.COUNT, expected=header.count, found=body.count)
+        return cls(header, data, CardIndex(data, HEADER_LENGTH, body))
+
+    def __len__(self) -> int:
+        return self.header.count
+
+    @property
+    def point(self) -> Point:
+        """Version and chain hash."""
+        return self.header.point
+
+    @property
+    def index_bytes(self) -> int:
+        """Memory beside the file."""
+        return self._index.index_bytes
+
+    def find(self, card_number: bytes, generation: int = ANY_GENERATION) -> Found | None:
+        """What the list says of a card, see `CardIndex.find`."""
+        return self._index.find(card_number, generation)
+
+    def entries(self) -> Entries:
+        """All entries as columns, 24 bytes each; settled ones have `effective_s` 0."""
+        return unpack(read_body(np.frombuffer(self.data, dtype=np.uint8, offset=HEADER_LENGTH)))
+
+    @property
+    def settled_until_s(self) -> int:
+        """Entries in force at this instant carry no time."""
+        return int.from_bytes(self.data[HEADER_LENGTH : HEADER_LENGTH + 8], "big")
+
+
+def encode_delta(base: CardList, target: CardList, signer: Signer) -> bytes:
+    """Write what turns one list into another: whoever has the base can make the target, byte for byte.
+
+    The body: length (8) and body of the entries to put; length (8) and body of the entries to take away; the 224 bytes
+    of the target's own header, whose signature and digest the result has to meet.
+
+    Args:
+        base: An earlier version.
+        target: A later one of the same purpose; it has settled at least as much.
+        signer: Of the centre.
+    """
+    assert base.header.purpose is target.header.purpose, "a delta stays in its list"
+    assert base.point.version < target.point.version, "a delta goes forward"
+    assert base.settled_until_s <= target.settled_until_s, "what was settled cannot be found again"
+    added, removed = difference(settle(base.entries(), target.settled_until_s), target.entries())
+    put, taken = pack(added, target.settled_until_s), pack(removed, target.settled_until_s)
+    body = b"".join((_LENGTH.pack(len(put)), put, _LENGTH.pack(len(taken)), taken, target.data[:HEADER_LENGTH]))
+    header = Header(
+        target.header.purpose, Form.DELTA, target.point, base.point, target.header.created_s, target.header.count,
+        len(body), hashlib.sha256(body).digest(),
+    )  # fmt: skip
+    return header.pack(signer) + body
+
+
+def apply_delta(base: CardList, delta: bytes, verifier: Verifier) -> CardList:
+    """Make the next list; its `data` is the file that the centre published for it, byte for byte.
+
+    Args:
+        base: The list held; it stays as it is.
+        delta: The whole file.
+        verifier: Of the centre's keys.
+
+    Raises:
+        ListRefused: The delta is damaged, not signed, or leads to another list than it says.
+        DeltaMisfit: It starts elsewhere: fetch the whole list.
+    """
+    header = read_header(delta[:HEADER_LENGTH], verifier, base.header.purpose, Form.DELTA)
+    body = delta[HEADER_LENGTH:]
+    header.check_body(body)
+    if header.base != base.point:
+        raise DeltaMisfit(version=base.point.version, base_version=header.base.version)
+    put, rest = _part(body)
+    taken, target_header = _part(rest)
+    target = read_header(target_header, verifier, base.header.purpose, Form.WHOLE)
+    if len(target_header) != HEADER_LENGTH or (target.point, target.count) != (header.point, header.count):
+        raise ListRefused(Fault.VERSION, version=target.point.version, expected=header.point.version)
+    added, removed = read_body(_bytes(put)), read_body(_bytes(taken))
+    merged = merge(settle(base.entries(), added.settled_until_s), unpack(added), unpack(removed))
+    if merged is None:
+        raise ListRefused(Fault.ORDER, expected="only entries of the base are taken away")
+    return CardList.open(target_header + pack(merged, added.settled_until_s), verifier, base.header.purpose)
+
+
+def _part(data: bytes) -> tuple[bytes, bytes]:
+    if len(data) < _LENGTH.size:
+        raise ListRefused(Fault.LENGTH, expected=_LENGTH.size, found=len(data))
+    (length,) = _LENGTH.unpack_from(data)
+    end = _LENGTH.size + length
+    if len(data) < end:
+        raise ListRefused(Fault.LENGTH, expected=end, found=len(data))
+    return data[_LENGTH.size : end], data[end:]
+
+
+def _bytes(data: bytes) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    return np.frombuffer(data, dtype=np.uint8)
