@@ -16,6 +16,7 @@ from services.clearing.adapters.grpc_api import ClearingApi, UseCases
 from services.clearing.adapters.loops import Loops
 from services.clearing.adapters.sql import ClearingUnitOfWork
 from services.clearing.application.close_window import CloseWindow
+from services.clearing.application.fare_audit import FareAudit, PublishFarePack
 from services.clearing.application.get_result import GetResult
 from services.clearing.application.intake import NoteUpload, Reconcile
 from services.clearing.application.judge_files import JudgeFiles
@@ -56,6 +57,8 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             set_industry_limit=SetIndustryLimit(unit_of_work, clock),
             queries=Queries(unit_of_work, gateway),
             get_result=GetResult(unit_of_work, gateway, centre_institution_id=centre),
+            publish_fare_pack=PublishFarePack(unit_of_work, clock),
+            fare_audit=FareAudit(unit_of_work, gateway),
             close_window=CloseWindow(unit_of_work, clock, reconcile, centre_institution_id=centre),
             prove=Prove(unit_of_work, gateway, centre_institution_id=centre),
             clock=clock,

@@ -1,5 +1,6 @@
 """ClearingService over gRPC: translate, call one use case, translate back."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -16,7 +17,14 @@ from libs.errors import RequestMalformed
 from libs.runtime.identity import Context, Identity, Role, caller
 from libs.runtime.paging import page_key, page_size, page_token
 from libs.runtime.requests import request_key
+from services.clearing.adapters.audit_messages import (
+    deviation_sum_to_pb,
+    deviation_to_pb,
+    explanation_to_pb,
+    pack_to_pb,
+)
 from services.clearing.application.close_window import CloseWindow
+from services.clearing.application.fare_audit import FareAudit, PublishFarePack
 from services.clearing.application.get_result import GetResult
 from services.clearing.application.messages import (
     file_to_pb,
@@ -44,6 +52,8 @@ class UseCases:
     set_industry_limit: SetIndustryLimit
     queries: Queries
     get_result: GetResult
+    publish_fare_pack: PublishFarePack
+    fare_audit: FareAudit
     close_window: CloseWindow
     prove: Prove
     clock: Clock
@@ -229,6 +239,48 @@ class ClearingApi(ClearingServiceServicer):
         last = page[-1] if len(page) == size else None
         token = page_token("ListStatements", (last.participant, last.settlement_date.isoformat())) if last else ""
         return service.ListStatementsResponse(statements=map(statement_to_pb, page), next_page_token=token)
+
+    async def PublishFarePack(self, request: service.PublishFarePackRequest, context: Context) -> pb.FarePack:
+        try:
+            document = json.loads(request.document_json)
+        except ValueError:
+            raise RequestMalformed(field="document_json", description="must be a JSON document") from None
+        effective = instant(request.effective_time) if request.HasField("effective_time") else self._do.clock.now()
+        participant = request.participant.removeprefix("participants/")
+        key = request_key(request, context)
+        return pack_to_pb(await self._do.publish_fare_pack(participant, document, effective, key))
+
+    async def ListFareDeviations(
+        self, request: service.ListFareDeviationsRequest, context: Context
+    ) -> service.ListFareDeviationsResponse:
+        participant = _id(request.participant)
+        caller(context).must_own(participant)
+        day = _optional_day(request, request.settlement_date)
+        after = page_key("ListFareDeviations", request.page_token, (int, int))
+        size = page_size(request.page_size)
+        key = (int(after[0] or 0), int(after[1] or 0)) if after else None
+        page = await self._do.fare_audit.deviations(participant, day, request.kind, key, size)
+        full = len(page) == size
+        last = (page[-1].terminal_number, page[-1].terminal_seq) if full else ()
+        token = page_token("ListFareDeviations", last) if full else ""
+        return service.ListFareDeviationsResponse(deviations=map(deviation_to_pb, page), next_page_token=token)
+
+    async def SumFareDeviations(
+        self, request: service.SumFareDeviationsRequest, context: Context
+    ) -> service.SumFareDeviationsResponse:
+        participant = _id(request.participant)
+        caller(context).must_own(participant)
+        by = service.FareDeviationGroup.Name(request.group).removeprefix("FARE_DEVIATION_GROUP_").lower()
+        sums = await self._do.fare_audit.sums(participant, _optional_day(request, request.settlement_date), by)
+        return service.SumFareDeviationsResponse(sums=map(deviation_sum_to_pb, sums))
+
+    async def ExplainCharge(
+        self, request: service.ExplainChargeRequest, context: Context
+    ) -> service.ExplainChargeResponse:
+        terminal, _, seq = request.record.removeprefix("records/").partition("-")
+        explanation = await self._do.fare_audit.explain(int(terminal), int(seq))
+        caller(context).must_own(explanation.record.participant)
+        return explanation_to_pb(explanation)
 
     async def Prove(self, request: service.ProveRequest, context: Context) -> service.ProveResponse:
         proof = await self._do.prove()

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.runtime.database import UnitOfWork, driver_connection
 from libs.runtime.requests import decode_answer, encode_answer
+from services.clearing.adapters.audits import SqlAudits
 from services.clearing.adapters.files import SqlFiles
 from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.adapters.postings import SqlPostings
@@ -347,6 +348,7 @@ class ClearingUnitOfWork(UnitOfWork):
     registries: SqlRegistries
     files: SqlFiles
     postings: SqlPostings
+    audits: SqlAudits
     windows: SqlWindows
     records: SqlRecords
     proofs: SqlProofs
@@ -356,6 +358,7 @@ class ClearingUnitOfWork(UnitOfWork):
         self.registries = SqlRegistries(self.connection)
         self.files = SqlFiles(self.connection)
         self.postings = SqlPostings(self.connection)
+        self.audits = SqlAudits(self.connection)
         self.windows = SqlWindows(self.connection)
         self.records = SqlRecords(self.connection)
         self.proofs = SqlProofs(self.connection)

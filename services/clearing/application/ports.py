@@ -10,6 +10,7 @@ from uuid import UUID
 from google.protobuf.message import Message
 
 from libs.records import otr
+from services.clearing.domain.audit import Deviations, FarePack
 from services.clearing.domain.judgement import I64, Judgement, Known
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, PostingLine
@@ -249,6 +250,54 @@ class Postings(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredDeviation:
+    """A record that was charged otherwise; `kind` is a `DeviationKind`."""
+
+    terminal_number: int
+    terminal_seq: int
+    card: str
+    kind: int
+    rule_id: int
+    industry: int
+    card_main_type: int
+    list_price_fen: int
+    amount_fen: int
+    expected_fen: int
+    settlement_date: date
+
+
+@dataclass(frozen=True, slots=True)
+class DeviationSum:
+    """Deviations of one kind at one rule, terminal or card."""
+
+    kind: int
+    key: str
+    record_count: int
+    amount_fen: int
+    expected_fen: int
+
+
+class Audits(Protocol):
+    """Fare packs and what was charged otherwise."""
+
+    async def packs(self) -> list[FarePack]: ...
+    async def add_pack(self, participant: int, effective_at: datetime, document: Mapping[str, Any]) -> int | None:
+        """Store a pack; None when another begins at the same instant for the same participant (0: for all)."""
+        ...
+
+    async def pack_at(self, participant: int, effective_at: datetime) -> tuple[int, Mapping[str, Any]] | None: ...
+    async def add_deviations(
+        self, records: otr.Records, found: Deviations, card: I64, participant: I64, settlement_day: I64
+    ) -> None: ...
+    async def page(
+        self, participant: int, day: date | None, kind: int, after: tuple[int, int] | None, size: int
+    ) -> list[StoredDeviation]: ...
+    async def sums(self, participant: int, day: date | None, by: str) -> list[DeviationSum]:
+        """By kind and `rule`, `terminal` or `card`."""
+        ...
+
+
 class Windows(Protocol):
     """Windows and statements."""
 
@@ -296,6 +345,7 @@ class UnitOfWork(Protocol):
     registries: Any
     files: Any
     postings: Any
+    audits: Any
     windows: Any
     records: Any
     proofs: Any

@@ -63,6 +63,24 @@ class StatementUnknown(NotFound):
     reason = "STATEMENT_UNKNOWN"
 
 
+class FarePackInvalid(InvalidInput):
+    """The fare pack cannot be used; facts `fault`, `where`."""
+
+    reason = "FARE_PACK_INVALID"
+
+
+class FarePackExists(AlreadyExists):
+    """Another pack begins at the same instant; fact `effective_time`."""
+
+    reason = "FARE_PACK_EXISTS"
+
+
+class FarePackUnknown(NotFound):
+    """No fare pack was in force at the record's instant; fact `record`."""
+
+    reason = "FARE_PACK_UNKNOWN"
+
+
 class TimeZoneUnknown(InvalidInput):
     """The time zone is not in the database of time zones; fact `time_zone`."""
 

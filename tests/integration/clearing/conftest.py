@@ -123,7 +123,8 @@ class Centre:
         with psycopg.connect(self.owner_url, autocommit=True) as connection:
             connection.execute(
                 "TRUNCATE participant, issuer_key, industry_limit, card, card_load, terminal, psam, listing, file, "
-                "record, waiting_record, settlement_window, position_delta, batch, batch_line, statement, "
+                "record, waiting_record, fare_deviation, fare_pack, settlement_window, position_delta, batch, "
+                "batch_line, statement, "
                 "request_claim, outbox, inbox RESTART IDENTITY CASCADE"
             )
             connection.execute("UPDATE list_state SET version = 0")

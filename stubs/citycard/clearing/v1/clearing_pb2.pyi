@@ -49,6 +49,38 @@ FILE_STATE_REFUSED: FileState.ValueType  # 3
 """Refused whole by its file code; no record was judged."""
 Global___FileState: _TypeAlias = FileState  # noqa: Y015
 
+class _FareDeviationKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FareDeviationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FareDeviationKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FARE_DEVIATION_KIND_UNSPECIFIED: _FareDeviationKind.ValueType  # 0
+    """Never sent; in a request: all."""
+    FARE_DEVIATION_KIND_UNMARKED_TRANSFER: _FareDeviationKind.ValueType  # 1
+    """The price with a transfer discount, but the terminal did not mark a transfer."""
+    FARE_DEVIATION_KIND_MARKED_WITHOUT_DISCOUNT: _FareDeviationKind.ValueType  # 2
+    """A transfer was marked, but the price is the one without its discount."""
+    FARE_DEVIATION_KIND_OTHER_CARD_TYPE: _FareDeviationKind.ValueType  # 3
+    """The price that another card type pays."""
+    FARE_DEVIATION_KIND_UNEXPLAINED: _FareDeviationKind.ValueType  # 4
+    """No rule of the pack makes this price."""
+
+class FareDeviationKind(_FareDeviationKind, metaclass=_FareDeviationKindEnumTypeWrapper):
+    """How a charge deviates from the fare pack; the first that explains the amount."""
+
+FARE_DEVIATION_KIND_UNSPECIFIED: FareDeviationKind.ValueType  # 0
+"""Never sent; in a request: all."""
+FARE_DEVIATION_KIND_UNMARKED_TRANSFER: FareDeviationKind.ValueType  # 1
+"""The price with a transfer discount, but the terminal did not mark a transfer."""
+FARE_DEVIATION_KIND_MARKED_WITHOUT_DISCOUNT: FareDeviationKind.ValueType  # 2
+"""A transfer was marked, but the price is the one without its discount."""
+FARE_DEVIATION_KIND_OTHER_CARD_TYPE: FareDeviationKind.ValueType  # 3
+"""The price that another card type pays."""
+FARE_DEVIATION_KIND_UNEXPLAINED: FareDeviationKind.ValueType  # 4
+"""No rule of the pack makes this price."""
+Global___FareDeviationKind: _TypeAlias = FareDeviationKind  # noqa: Y015
+
 class _WindowState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -352,6 +384,178 @@ class Record(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Record: _TypeAlias = Record  # noqa: Y015
+
+@_typing.final
+class FarePack(_message.Message):
+    """A fare pack and from when on it is in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARTICIPANT_FIELD_NUMBER: _builtins.int
+    PACK_NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`farePacks/{number}`."""
+    participant: _builtins.str
+    """`participants/{participant}` that it holds for; empty for all without a pack of their own."""
+    pack_name: _builtins.str
+    """Name in the pack."""
+    version: _builtins.int
+    """Version in the pack."""
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """In force from this instant on, until the next one of the same participant."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        participant: _builtins.str = ...,
+        pack_name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "name", b"name", "pack_name", b"pack_name", "participant", b"participant", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FarePack: _TypeAlias = FarePack  # noqa: Y015
+
+@_typing.final
+class FareDeviation(_message.Message):
+    """One record that was charged otherwise than the fare pack in force at its instant says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    CARD_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    INDUSTRY_FIELD_NUMBER: _builtins.int
+    CARD_MAIN_TYPE_FIELD_NUMBER: _builtins.int
+    LIST_PRICE_FEN_FIELD_NUMBER: _builtins.int
+    AMOUNT_FEN_FIELD_NUMBER: _builtins.int
+    EXPECTED_FEN_FIELD_NUMBER: _builtins.int
+    SETTLEMENT_DATE_FIELD_NUMBER: _builtins.int
+    record: _builtins.str
+    """`records/{terminal number}-{terminal seq}`."""
+    card: _builtins.str
+    """`cards/{card}`."""
+    kind: Global___FareDeviationKind.ValueType
+    """How it deviates."""
+    rule_id: _builtins.int
+    """Rule that makes the right price; 0 for none."""
+    industry: _builtins.int
+    """Industry code of the record."""
+    card_main_type: _builtins.int
+    """Card main type of the record."""
+    list_price_fen: _builtins.int
+    """Price before discounts in fen."""
+    amount_fen: _builtins.int
+    """What the card paid in fen."""
+    expected_fen: _builtins.int
+    """What it should have paid in fen."""
+    @_builtins.property
+    def settlement_date(self) -> _types_pb2.Date:
+        """Settlement date."""
+
+    def __init__(
+        self,
+        *,
+        record: _builtins.str = ...,
+        card: _builtins.str = ...,
+        kind: Global___FareDeviationKind.ValueType = ...,
+        rule_id: _builtins.int = ...,
+        industry: _builtins.int = ...,
+        card_main_type: _builtins.int = ...,
+        list_price_fen: _builtins.int = ...,
+        amount_fen: _builtins.int = ...,
+        expected_fen: _builtins.int = ...,
+        settlement_date: _types_pb2.Date | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settlement_date", b"settlement_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "card", b"card", "card_main_type", b"card_main_type", "expected_fen", b"expected_fen", "industry", b"industry", "kind", b"kind", "list_price_fen", b"list_price_fen", "record", b"record", "rule_id", b"rule_id", "settlement_date", b"settlement_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FareDeviation: _TypeAlias = FareDeviation  # noqa: Y015
+
+@_typing.final
+class FareDeviationSum(_message.Message):
+    """Deviations of one kind at one rule, terminal or card."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FEN_FIELD_NUMBER: _builtins.int
+    EXPECTED_FEN_FIELD_NUMBER: _builtins.int
+    kind: Global___FareDeviationKind.ValueType
+    """How they deviate."""
+    key: _builtins.str
+    """Rule id, terminal number of 12 digits, or card, as asked."""
+    record_count: _builtins.int
+    """Records."""
+    amount_fen: _builtins.int
+    """What the cards paid in fen."""
+    expected_fen: _builtins.int
+    """What they should have paid in fen."""
+    def __init__(
+        self,
+        *,
+        kind: Global___FareDeviationKind.ValueType = ...,
+        key: _builtins.str = ...,
+        record_count: _builtins.int = ...,
+        amount_fen: _builtins.int = ...,
+        expected_fen: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "expected_fen", b"expected_fen", "key", b"key", "kind", b"kind", "record_count", b"record_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FareDeviationSum: _TypeAlias = FareDeviationSum  # noqa: Y015
+
+@_typing.final
+class ChargeStep(_message.Message):
+    """One step of a price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    TEXT_ZH_FIELD_NUMBER: _builtins.int
+    TEXT_EN_FIELD_NUMBER: _builtins.int
+    AMOUNT_FEN_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.int
+    """Rule of the pack; 0 for the list price."""
+    text_zh: _builtins.str
+    """Words in Chinese."""
+    text_en: _builtins.str
+    """Words in English."""
+    amount_fen: _builtins.int
+    """What is to pay after this step, in fen."""
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.int = ...,
+        text_zh: _builtins.str = ...,
+        text_en: _builtins.str = ...,
+        amount_fen: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "rule_id", b"rule_id", "text_en", b"text_en", "text_zh", b"text_zh"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChargeStep: _TypeAlias = ChargeStep  # noqa: Y015
 
 @_typing.final
 class Window(_message.Message):

@@ -10,6 +10,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _FareDeviationGroup:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FareDeviationGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FareDeviationGroup.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FARE_DEVIATION_GROUP_UNSPECIFIED: _FareDeviationGroup.ValueType  # 0
+    """Never sent."""
+    FARE_DEVIATION_GROUP_RULE: _FareDeviationGroup.ValueType  # 1
+    """By rule."""
+    FARE_DEVIATION_GROUP_TERMINAL: _FareDeviationGroup.ValueType  # 2
+    """By terminal."""
+    FARE_DEVIATION_GROUP_CARD: _FareDeviationGroup.ValueType  # 3
+    """By card."""
+
+class FareDeviationGroup(_FareDeviationGroup, metaclass=_FareDeviationGroupEnumTypeWrapper):
+    """What deviations are summed by."""
+
+FARE_DEVIATION_GROUP_UNSPECIFIED: FareDeviationGroup.ValueType  # 0
+"""Never sent."""
+FARE_DEVIATION_GROUP_RULE: FareDeviationGroup.ValueType  # 1
+"""By rule."""
+FARE_DEVIATION_GROUP_TERMINAL: FareDeviationGroup.ValueType  # 2
+"""By terminal."""
+FARE_DEVIATION_GROUP_CARD: FareDeviationGroup.ValueType  # 3
+"""By card."""
+Global___FareDeviationGroup: _TypeAlias = FareDeviationGroup  # noqa: Y015
 
 @_typing.final
 class CreateParticipantRequest(_message.Message):
@@ -231,6 +260,232 @@ class SetIndustryLimitResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetIndustryLimitResponse: _TypeAlias = SetIndustryLimitResponse  # noqa: Y015
+
+@_typing.final
+class PublishFarePackRequest(_message.Message):
+    """Request of PublishFarePack."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PARTICIPANT_FIELD_NUMBER: _builtins.int
+    DOCUMENT_JSON_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID made by the caller before its first attempt and kept across retries."""
+    participant: _builtins.str
+    """`participants/{participant}` that it holds for; empty for all without a pack of their own."""
+    document_json: _builtins.str
+    """The pack as a JSON document (libs/fares/README.md)."""
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """In force from when on; unset: now."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        participant: _builtins.str = ...,
+        document_json: _builtins.str = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_json", b"document_json", "effective_time", b"effective_time", "participant", b"participant", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishFarePackRequest: _TypeAlias = PublishFarePackRequest  # noqa: Y015
+
+@_typing.final
+class ListFareDeviationsRequest(_message.Message):
+    """Request of ListFareDeviations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTICIPANT_FIELD_NUMBER: _builtins.int
+    SETTLEMENT_DATE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    participant: _builtins.str
+    """`participants/{participant}`."""
+    kind: _clearing_pb2.FareDeviationKind.ValueType
+    """Only of this kind."""
+    page_size: _builtins.int
+    """At most so many, 1 to 1000; 0 means 100."""
+    page_token: _builtins.str
+    """From the response before."""
+    @_builtins.property
+    def settlement_date(self) -> _types_pb2.Date:
+        """Only of this settlement date."""
+
+    def __init__(
+        self,
+        *,
+        participant: _builtins.str = ...,
+        settlement_date: _types_pb2.Date | None = ...,
+        kind: _clearing_pb2.FareDeviationKind.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settlement_date", b"settlement_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "page_size", b"page_size", "page_token", b"page_token", "participant", b"participant", "settlement_date", b"settlement_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFareDeviationsRequest: _TypeAlias = ListFareDeviationsRequest  # noqa: Y015
+
+@_typing.final
+class ListFareDeviationsResponse(_message.Message):
+    """Response of ListFareDeviations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVIATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def deviations(self) -> _containers.RepeatedCompositeFieldContainer[_clearing_pb2.FareDeviation]:
+        """The deviations."""
+
+    def __init__(
+        self,
+        *,
+        deviations: _abc.Iterable[_clearing_pb2.FareDeviation] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviations", b"deviations", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFareDeviationsResponse: _TypeAlias = ListFareDeviationsResponse  # noqa: Y015
+
+@_typing.final
+class SumFareDeviationsRequest(_message.Message):
+    """Request of SumFareDeviations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTICIPANT_FIELD_NUMBER: _builtins.int
+    SETTLEMENT_DATE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    participant: _builtins.str
+    """`participants/{participant}`."""
+    group: Global___FareDeviationGroup.ValueType
+    """What to sum by, beside the kind."""
+    @_builtins.property
+    def settlement_date(self) -> _types_pb2.Date:
+        """Only of this settlement date."""
+
+    def __init__(
+        self,
+        *,
+        participant: _builtins.str = ...,
+        settlement_date: _types_pb2.Date | None = ...,
+        group: Global___FareDeviationGroup.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settlement_date", b"settlement_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "participant", b"participant", "settlement_date", b"settlement_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SumFareDeviationsRequest: _TypeAlias = SumFareDeviationsRequest  # noqa: Y015
+
+@_typing.final
+class SumFareDeviationsResponse(_message.Message):
+    """Response of SumFareDeviations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedCompositeFieldContainer[_clearing_pb2.FareDeviationSum]:
+        """The sums."""
+
+    def __init__(
+        self,
+        *,
+        sums: _abc.Iterable[_clearing_pb2.FareDeviationSum] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sums", b"sums"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SumFareDeviationsResponse: _TypeAlias = SumFareDeviationsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainChargeRequest(_message.Message):
+    """Request of ExplainCharge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    record: _builtins.str
+    """`records/{terminal number}-{terminal seq}`."""
+    def __init__(
+        self,
+        *,
+        record: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainChargeRequest: _TypeAlias = ExplainChargeRequest  # noqa: Y015
+
+@_typing.final
+class ExplainChargeResponse(_message.Message):
+    """Response of ExplainCharge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    PACK_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    EXPECTED_FEN_FIELD_NUMBER: _builtins.int
+    TRANSFER_MARKED_FIELD_NUMBER: _builtins.int
+    expected_fen: _builtins.int
+    """What the pack charges in fen."""
+    transfer_marked: _builtins.bool
+    """Whether the terminal marked a transfer; the mark is taken as given."""
+    @_builtins.property
+    def record(self) -> _clearing_pb2.Record:
+        """The record."""
+
+    @_builtins.property
+    def pack(self) -> _clearing_pb2.FarePack:
+        """The pack in force."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_clearing_pb2.ChargeStep]:
+        """Steps from the list price to what the pack charges."""
+
+    def __init__(
+        self,
+        *,
+        record: _clearing_pb2.Record | None = ...,
+        pack: _clearing_pb2.FarePack | None = ...,
+        steps: _abc.Iterable[_clearing_pb2.ChargeStep] | None = ...,
+        expected_fen: _builtins.int = ...,
+        transfer_marked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pack", b"pack", "record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_fen", b"expected_fen", "pack", b"pack", "record", b"record", "steps", b"steps", "transfer_marked", b"transfer_marked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainChargeResponse: _TypeAlias = ExplainChargeResponse  # noqa: Y015
 
 @_typing.final
 class GetRegistryStateRequest(_message.Message):

@@ -116,6 +116,26 @@ class ClearingServiceStub:
                 request_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListStatementsRequest.SerializeToString,
                 response_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListStatementsResponse.FromString,
                 _registered_method=True)
+        self.PublishFarePack = channel.unary_unary(
+                '/citycard.clearing.v1.ClearingService/PublishFarePack',
+                request_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.PublishFarePackRequest.SerializeToString,
+                response_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__pb2.FarePack.FromString,
+                _registered_method=True)
+        self.ListFareDeviations = channel.unary_unary(
+                '/citycard.clearing.v1.ClearingService/ListFareDeviations',
+                request_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListFareDeviationsRequest.SerializeToString,
+                response_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListFareDeviationsResponse.FromString,
+                _registered_method=True)
+        self.SumFareDeviations = channel.unary_unary(
+                '/citycard.clearing.v1.ClearingService/SumFareDeviations',
+                request_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.SumFareDeviationsRequest.SerializeToString,
+                response_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.SumFareDeviationsResponse.FromString,
+                _registered_method=True)
+        self.ExplainCharge = channel.unary_unary(
+                '/citycard.clearing.v1.ClearingService/ExplainCharge',
+                request_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeRequest.SerializeToString,
+                response_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeResponse.FromString,
+                _registered_method=True)
         self.Prove = channel.unary_unary(
                 '/citycard.clearing.v1.ClearingService/Prove',
                 request_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ProveRequest.SerializeToString,
@@ -244,6 +264,40 @@ class ClearingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PublishFarePack(self, request, context):
+        """Puts a fare pack in force from an instant on: records of transactions from then on that are posted later are compared with it.
+        Idempotent per `request_id`; the same pack at the same instant again is answered as it stands.
+        Refusals, first match wins: FARE_PACK_INVALID (INVALID_ARGUMENT; also a pack with monthly tiers, whose charges need what
+        the card remembers), PARTICIPANT_UNKNOWN (NOT_FOUND), FARE_PACK_EXISTS (ALREADY_EXISTS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFareDeviations(self, request, context):
+        """Records that were charged otherwise than the pack says, by terminal and sequence. A participant sees its own only.
+        Refusals: PARTICIPANT_UNKNOWN (NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SumFareDeviations(self, request, context):
+        """The same as sums by kind and rule, terminal or card, the most frequent first, at most 1000. A participant sees its own only.
+        Refusals: PARTICIPANT_UNKNOWN (NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainCharge(self, request, context):
+        """Why a record cost what it cost: the steps of the fare pack in force at its instant, in Chinese and English, read from the
+        stored upload. A participant sees its own records only. Refusals, first match wins: RECORD_UNKNOWN, FARE_PACK_UNKNOWN (NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Prove(self, request, context):
         """Recomputes verdict counts, positions and statements, the statements from the stored uploads. Reads only.
         """
@@ -333,6 +387,26 @@ def add_ClearingServiceServicer_to_server(servicer, server):
                     servicer.ListStatements,
                     request_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListStatementsRequest.FromString,
                     response_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListStatementsResponse.SerializeToString,
+            ),
+            'PublishFarePack': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishFarePack,
+                    request_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.PublishFarePackRequest.FromString,
+                    response_serializer=citycard_dot_clearing_dot_v1_dot_clearing__pb2.FarePack.SerializeToString,
+            ),
+            'ListFareDeviations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFareDeviations,
+                    request_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListFareDeviationsRequest.FromString,
+                    response_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListFareDeviationsResponse.SerializeToString,
+            ),
+            'SumFareDeviations': grpc.unary_unary_rpc_method_handler(
+                    servicer.SumFareDeviations,
+                    request_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.SumFareDeviationsRequest.FromString,
+                    response_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.SumFareDeviationsResponse.SerializeToString,
+            ),
+            'ExplainCharge': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainCharge,
+                    request_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeRequest.FromString,
+                    response_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeResponse.SerializeToString,
             ),
             'Prove': grpc.unary_unary_rpc_method_handler(
                     servicer.Prove,
@@ -773,6 +847,114 @@ class ClearingService:
             '/citycard.clearing.v1.ClearingService/ListStatements',
             citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListStatementsRequest.SerializeToString,
             citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListStatementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishFarePack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.clearing.v1.ClearingService/PublishFarePack',
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.PublishFarePackRequest.SerializeToString,
+            citycard_dot_clearing_dot_v1_dot_clearing__pb2.FarePack.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFareDeviations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.clearing.v1.ClearingService/ListFareDeviations',
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListFareDeviationsRequest.SerializeToString,
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListFareDeviationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SumFareDeviations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.clearing.v1.ClearingService/SumFareDeviations',
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.SumFareDeviationsRequest.SerializeToString,
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.SumFareDeviationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainCharge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.clearing.v1.ClearingService/ExplainCharge',
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeRequest.SerializeToString,
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeResponse.FromString,
             options,
             channel_credentials,
             insecure,

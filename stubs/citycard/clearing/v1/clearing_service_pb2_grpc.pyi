@@ -74,6 +74,24 @@ class ClearingServiceStub:
     """One statement. A participant sees its own only. Refusals: STATEMENT_UNKNOWN (NOT_FOUND)."""
     ListStatements: _grpc.UnaryUnaryMultiCallable[_clearing_service_pb2.ListStatementsRequest, _clearing_service_pb2.ListStatementsResponse]
     """Statements by participant and date. A participant sees its own only."""
+    PublishFarePack: _grpc.UnaryUnaryMultiCallable[_clearing_service_pb2.PublishFarePackRequest, _clearing_pb2.FarePack]
+    """Puts a fare pack in force from an instant on: records of transactions from then on that are posted later are compared with it.
+    Idempotent per `request_id`; the same pack at the same instant again is answered as it stands.
+    Refusals, first match wins: FARE_PACK_INVALID (INVALID_ARGUMENT; also a pack with monthly tiers, whose charges need what
+    the card remembers), PARTICIPANT_UNKNOWN (NOT_FOUND), FARE_PACK_EXISTS (ALREADY_EXISTS).
+    """
+    ListFareDeviations: _grpc.UnaryUnaryMultiCallable[_clearing_service_pb2.ListFareDeviationsRequest, _clearing_service_pb2.ListFareDeviationsResponse]
+    """Records that were charged otherwise than the pack says, by terminal and sequence. A participant sees its own only.
+    Refusals: PARTICIPANT_UNKNOWN (NOT_FOUND).
+    """
+    SumFareDeviations: _grpc.UnaryUnaryMultiCallable[_clearing_service_pb2.SumFareDeviationsRequest, _clearing_service_pb2.SumFareDeviationsResponse]
+    """The same as sums by kind and rule, terminal or card, the most frequent first, at most 1000. A participant sees its own only.
+    Refusals: PARTICIPANT_UNKNOWN (NOT_FOUND).
+    """
+    ExplainCharge: _grpc.UnaryUnaryMultiCallable[_clearing_service_pb2.ExplainChargeRequest, _clearing_service_pb2.ExplainChargeResponse]
+    """Why a record cost what it cost: the steps of the fare pack in force at its instant, in Chinese and English, read from the
+    stored upload. A participant sees its own records only. Refusals, first match wins: RECORD_UNKNOWN, FARE_PACK_UNKNOWN (NOT_FOUND).
+    """
     Prove: _grpc.UnaryUnaryMultiCallable[_clearing_service_pb2.ProveRequest, _clearing_service_pb2.ProveResponse]
     """Recomputes verdict counts, positions and statements, the statements from the stored uploads. Reads only."""
 
@@ -122,6 +140,24 @@ class ClearingServiceAsyncStub(ClearingServiceStub):
     """One statement. A participant sees its own only. Refusals: STATEMENT_UNKNOWN (NOT_FOUND)."""
     ListStatements: _aio.UnaryUnaryMultiCallable[_clearing_service_pb2.ListStatementsRequest, _clearing_service_pb2.ListStatementsResponse]  # type: ignore[assignment]
     """Statements by participant and date. A participant sees its own only."""
+    PublishFarePack: _aio.UnaryUnaryMultiCallable[_clearing_service_pb2.PublishFarePackRequest, _clearing_pb2.FarePack]  # type: ignore[assignment]
+    """Puts a fare pack in force from an instant on: records of transactions from then on that are posted later are compared with it.
+    Idempotent per `request_id`; the same pack at the same instant again is answered as it stands.
+    Refusals, first match wins: FARE_PACK_INVALID (INVALID_ARGUMENT; also a pack with monthly tiers, whose charges need what
+    the card remembers), PARTICIPANT_UNKNOWN (NOT_FOUND), FARE_PACK_EXISTS (ALREADY_EXISTS).
+    """
+    ListFareDeviations: _aio.UnaryUnaryMultiCallable[_clearing_service_pb2.ListFareDeviationsRequest, _clearing_service_pb2.ListFareDeviationsResponse]  # type: ignore[assignment]
+    """Records that were charged otherwise than the pack says, by terminal and sequence. A participant sees its own only.
+    Refusals: PARTICIPANT_UNKNOWN (NOT_FOUND).
+    """
+    SumFareDeviations: _aio.UnaryUnaryMultiCallable[_clearing_service_pb2.SumFareDeviationsRequest, _clearing_service_pb2.SumFareDeviationsResponse]  # type: ignore[assignment]
+    """The same as sums by kind and rule, terminal or card, the most frequent first, at most 1000. A participant sees its own only.
+    Refusals: PARTICIPANT_UNKNOWN (NOT_FOUND).
+    """
+    ExplainCharge: _aio.UnaryUnaryMultiCallable[_clearing_service_pb2.ExplainChargeRequest, _clearing_service_pb2.ExplainChargeResponse]  # type: ignore[assignment]
+    """Why a record cost what it cost: the steps of the fare pack in force at its instant, in Chinese and English, read from the
+    stored upload. A participant sees its own records only. Refusals, first match wins: RECORD_UNKNOWN, FARE_PACK_UNKNOWN (NOT_FOUND).
+    """
     Prove: _aio.UnaryUnaryMultiCallable[_clearing_service_pb2.ProveRequest, _clearing_service_pb2.ProveResponse]  # type: ignore[assignment]
     """Recomputes verdict counts, positions and statements, the statements from the stored uploads. Reads only."""
 
@@ -263,6 +299,48 @@ class ClearingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_clearing_service_pb2.ListStatementsResponse, _abc.Awaitable[_clearing_service_pb2.ListStatementsResponse]]:
         """Statements by participant and date. A participant sees its own only."""
+
+    @_abc_1.abstractmethod
+    def PublishFarePack(
+        self,
+        request: _clearing_service_pb2.PublishFarePackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_pb2.FarePack, _abc.Awaitable[_clearing_pb2.FarePack]]:
+        """Puts a fare pack in force from an instant on: records of transactions from then on that are posted later are compared with it.
+        Idempotent per `request_id`; the same pack at the same instant again is answered as it stands.
+        Refusals, first match wins: FARE_PACK_INVALID (INVALID_ARGUMENT; also a pack with monthly tiers, whose charges need what
+        the card remembers), PARTICIPANT_UNKNOWN (NOT_FOUND), FARE_PACK_EXISTS (ALREADY_EXISTS).
+        """
+
+    @_abc_1.abstractmethod
+    def ListFareDeviations(
+        self,
+        request: _clearing_service_pb2.ListFareDeviationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_service_pb2.ListFareDeviationsResponse, _abc.Awaitable[_clearing_service_pb2.ListFareDeviationsResponse]]:
+        """Records that were charged otherwise than the pack says, by terminal and sequence. A participant sees its own only.
+        Refusals: PARTICIPANT_UNKNOWN (NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def SumFareDeviations(
+        self,
+        request: _clearing_service_pb2.SumFareDeviationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_service_pb2.SumFareDeviationsResponse, _abc.Awaitable[_clearing_service_pb2.SumFareDeviationsResponse]]:
+        """The same as sums by kind and rule, terminal or card, the most frequent first, at most 1000. A participant sees its own only.
+        Refusals: PARTICIPANT_UNKNOWN (NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainCharge(
+        self,
+        request: _clearing_service_pb2.ExplainChargeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_service_pb2.ExplainChargeResponse, _abc.Awaitable[_clearing_service_pb2.ExplainChargeResponse]]:
+        """Why a record cost what it cost: the steps of the fare pack in force at its instant, in Chinese and English, read from the
+        stored upload. A participant sees its own records only. Refusals, first match wins: RECORD_UNKNOWN, FARE_PACK_UNKNOWN (NOT_FOUND).
+        """
 
     @_abc_1.abstractmethod
     def Prove(

@@ -46,6 +46,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: no such statement."""
     ERROR_REASON_TIME_ZONE_UNKNOWN: _ErrorReason.ValueType  # 11
     """INVALID_ARGUMENT: the time zone is not in the database of time zones."""
+    ERROR_REASON_FARE_PACK_INVALID: _ErrorReason.ValueType  # 12
+    """INVALID_ARGUMENT: the fare pack cannot be used."""
+    ERROR_REASON_FARE_PACK_EXISTS: _ErrorReason.ValueType  # 13
+    """ALREADY_EXISTS: another pack begins at the same instant."""
+    ERROR_REASON_FARE_PACK_UNKNOWN: _ErrorReason.ValueType  # 14
+    """NOT_FOUND: no fare pack was in force at the record's instant."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the clearing service; public for ever."""
@@ -74,4 +80,10 @@ ERROR_REASON_STATEMENT_UNKNOWN: ErrorReason.ValueType  # 10
 """NOT_FOUND: no such statement."""
 ERROR_REASON_TIME_ZONE_UNKNOWN: ErrorReason.ValueType  # 11
 """INVALID_ARGUMENT: the time zone is not in the database of time zones."""
+ERROR_REASON_FARE_PACK_INVALID: ErrorReason.ValueType  # 12
+"""INVALID_ARGUMENT: the fare pack cannot be used."""
+ERROR_REASON_FARE_PACK_EXISTS: ErrorReason.ValueType  # 13
+"""ALREADY_EXISTS: another pack begins at the same instant."""
+ERROR_REASON_FARE_PACK_UNKNOWN: ErrorReason.ValueType  # 14
+"""NOT_FOUND: no fare pack was in force at the record's instant."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
