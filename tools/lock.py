@@ -6,6 +6,8 @@ from pathlib import Path
 
 LOCKS = {
     "requirements.lock": ["city"],
+    # What a deployed service needs: the image brings no servers of its own. Keys in a security module go with it.
+    "requirements-service.lock": ["hsm"],
     "requirements-dev.lock": ["city", "dev", "hsm"],
     # Built from source against libpcsclite: a lock of its own, so that who has no card reader needs no compiler.
     "requirements-pcsc.lock": ["pcsc"],
