@@ -115,6 +115,13 @@ def breaking() -> Outcome:
     return Outcome(outcome.result, outcome.text or f"compared with {what}")
 
 
+def manifests() -> Outcome:
+    """Render and validate deploy/k8s; skipped where nothing can render it."""
+    outcome = run(sys.executable, "-m", "tools.manifests")
+    nothing_renders = outcome.result == "failed" and "are not looked at" in outcome.text
+    return Outcome("skipped", outcome.text) if nothing_renders else outcome
+
+
 CHECKS = (
     Check("format", "formatted (ruff format)", lambda: run(BIN / "ruff", "format", "--check", ".")),
     Check("lint", "linted (ruff check)", lambda: run(BIN / "ruff", "check", ".")),
@@ -127,6 +134,7 @@ CHECKS = (
         "stubs are current (tools.protos --check)",
         lambda: run(sys.executable, "-m", "tools.protos", "--check"),
     ),
+    Check("manifests", "manifests render and are valid (tools.manifests)", manifests),
 )
 
 
@@ -152,7 +160,7 @@ def main() -> int:
             console.rule(f"[bold red]{check.key}")
             console.print(outcome.text.rstrip(), markup=False, soft_wrap=True)
         last = outcome.text.strip().splitlines()[-1:] if outcome.result != "failed" else ["see above"]
-        remark = "".join(last)[:100]
+        remark = "".join(last)[:120]
         table.add_row(check.title, f"[{styles[outcome.result]}]{outcome.result}", f"{seconds:.1f}", remark)
     console.print(table)
     return 1 if failed else 0
