@@ -7,7 +7,7 @@ ARGS   ?=
 ONLY   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench protos lock pcsc-up clean
+.PHONY: help install demo test check bench protos reference lock pcsc-up clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -37,7 +37,7 @@ $(VENV)/.devices: requirements-pcsc.lock $(VENV)/.dev
 test: $(VENV)/.devices ## Run all tests (ARGS= for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.dev ## Format, lint, types, import rules, proto lint and breaking, stubs current
+check: $(VENV)/.dev ## Format, lint, types, import rules, protos, stubs, reference pages, manifests
 	@$(BIN)/python -m tools.check
 
 bench: $(VENV)/.dev ## Measure beside bare baselines; writes bench/results.json (ONLY=name for one)
@@ -48,6 +48,9 @@ pcsc-up: $(VENV)/.dev ## Start pcscd with a virtual reader and lay a virtual car
 
 protos: $(VENV)/.dev ## Generate stubs/ from protos/
 	@$(BIN)/python -m tools.protos
+
+reference: $(VENV)/.dev ## Write docs/reference/ from protos and settings
+	@$(BIN)/python -m tools.reference
 
 lock: $(VENV)/.dev ## Pin all dependencies anew, with hashes
 	@$(BIN)/python -m tools.lock

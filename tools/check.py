@@ -134,6 +134,11 @@ CHECKS = (
         "stubs are current (tools.protos --check)",
         lambda: run(sys.executable, "-m", "tools.protos", "--check"),
     ),
+    Check(
+        "reference",
+        "reference pages are current (tools.reference --check)",
+        lambda: run(sys.executable, "-m", "tools.reference", "--check"),
+    ),
     Check("manifests", "manifests render and are valid (tools.manifests)", manifests),
 )
 

@@ -15,6 +15,7 @@ from city.names import SERVICES
 from city.nats import permissions
 from city.processes import find_program
 from libs.runtime import health
+from libs.runtime.contract import required_rules
 from libs.runtime.identity import Identity, Role
 from libs.runtime.migrate import application_role
 from libs.runtime.settings import ENV_PREFIX, SECRETS_DIR_VARIABLE, ServiceSettings, load_settings
@@ -379,6 +380,23 @@ def test_production_stands_in_three_zones() -> None:
     assert of_kind("prod", "StatefulSet")["nats"]["spec"]["replicas"] == 3
     settings = next(one for name, one in of_kind("prod", "ConfigMap").items() if name.startswith("citycard-settings"))
     assert settings["data"]["CITYCARD_NATS_STREAM_REPLICAS"] == "3"
+
+
+def test_production_opens_to_the_outside_what_outside_roles_may_call() -> None:
+    outside = {Role.PARTICIPANT, Role.TERMINAL, Role.COLLECTOR, Role.OUTLET}
+    called = set()
+    for service in SERVICES:
+        contract = importlib.import_module(f"citycard.{service}.v1.{service}_service_pb2").DESCRIPTOR
+        rules = required_rules(tuple(one.full_name for one in contract.services_by_name.values()))
+        called |= {kube_name(service) for declared in rules.values() if declared.roles & outside}
+    entries = {
+        one["spec"]["selector"]["app.kubernetes.io/name"]
+        for one in of_kind("prod", "Service").values()
+        if one["spec"].get("type") == "LoadBalancer"
+    }
+    policy = of_kind("prod", "NetworkPolicy")["public-entry"]["spec"]["podSelector"]["matchExpressions"]
+    opened = next(one["values"] for one in policy if one["key"] == "app.kubernetes.io/name")
+    assert entries == set(opened) == called
 
 
 def test_production_holds_no_secret_and_no_test_key() -> None:
