@@ -29,6 +29,7 @@ from libs.purse.readers.relay import Desk, Kind, Message, RelayedReader, RelayLo
 from libs.purse.sam import issue_sam
 from libs.purse.scheme import CardIdentity, Scheme
 from libs.purse.sequence import MemorySequence
+from libs.purse.transactions import PurseId
 from libs.purse.transceiver import CardGone
 
 ISSUER = bytes.fromhex("01019901FFFFFFFF")
@@ -105,7 +106,7 @@ def test_a_load_and_a_purchase_through_any_reader(reader: Reader, card: VirtualC
         host.check_load_tac(STORE, CARD, answer, terms, AT, tac)
         sam = issue_sam(STORE, Scheme.CJ, ISSUER, TERMINAL, MemorySequence())
         terminal.purchase(connection, sam, view, 300, terminal=TERMINAL, at=AT, journal=lambda _: None)
-        assert terminal.read_balance(connection) == 700
+        assert terminal.read_balance(connection, PurseId.EP) == 700
 
 
 def test_a_card_that_was_taken_away_answers_nothing(reader: Reader, place: InProcessReader) -> None:
