@@ -57,6 +57,10 @@ _SETTINGS = {
 }
 
 
+# `shared_buffers=2GB,max_wal_size=8GB`: a bench with the purses of a large city needs the memory of its server.
+SETTINGS_VARIABLE = "CITYCARD_POSTGRES_SETTINGS"
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseUrls:
     """The two doors of one database.
@@ -96,7 +100,8 @@ class Postgres(LocalServer):
             self._initialise(binaries, user, group)
         self._end_orphans()
         port = free_port(self._state.get("port"))
-        options = [part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")]
+        settings = _SETTINGS | _more_settings(os.environ.get(SETTINGS_VARIABLE, ""))
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         command: list[str | Path] = [binaries / "postgres", "-D", self.data, "-p", str(port), *options]
         self._launch(command, {"port": port}, user, group, self.data)
         self._ensure_roles()
@@ -289,6 +294,12 @@ def _reaches(user: int | None, group: int | None, command: list[str]) -> bool:
     except PermissionError:
         return False
     return done.returncode == 0
+
+
+def _more_settings(text: str) -> dict[str, str]:
+    """Settings of the server from the environment, `name=value` with commas between."""
+    pairs = (part.partition("=") for part in text.split(",") if part.strip())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _binaries(user: int | None, group: int | None) -> Path:

@@ -47,6 +47,10 @@ class MomentArray(PgArray):
     """timestamptz[]."""
 
 
+class TidArray(PgArray):
+    """tid[]: places of rows."""
+
+
 class _ArrayDumper(Dumper):
     format = Format.BINARY
 
@@ -60,27 +64,29 @@ def _register(kind: type[PgArray], array_oid: int) -> None:
 
 
 # Type numbers of PostgreSQL's own types never change (pg_type.dat): element, array.
-_INT2, _INT4, _INT8, _BYTEA, _MOMENT = 21, 23, 20, 17, 1184
+_INT2, _INT4, _INT8, _BYTEA, _MOMENT, _TID = 21, 23, 20, 17, 1184, 27
+_TID_BYTES = 6
 _register(Int2Array, 1005)
 _register(Int4Array, 1007)
 _register(Int8Array, 1016)
 _register(ByteaArray, 1001)
 _register(MomentArray, 1185)
+_register(TidArray, 1010)
 
 
-def int2_array(values: Column) -> Int2Array:
+def int2_array(values: Column | Sequence[int]) -> Int2Array:
     """A column as smallint[]."""
-    return Int2Array(_array(values.astype(">i2"), _INT2))
+    return Int2Array(_array(np.asarray(values, dtype=">i2"), _INT2))
 
 
-def int4_array(values: Column) -> Int4Array:
+def int4_array(values: Column | Sequence[int]) -> Int4Array:
     """A column as integer[]."""
-    return Int4Array(_array(values.astype(">i4"), _INT4))
+    return Int4Array(_array(np.asarray(values, dtype=">i4"), _INT4))
 
 
-def int8_array(values: Column) -> Int8Array:
+def int8_array(values: Column | Sequence[int]) -> Int8Array:
     """A column as bigint[]."""
-    return Int8Array(_array(values.astype(">i8"), _INT8))
+    return Int8Array(_array(np.asarray(values, dtype=">i8"), _INT8))
 
 
 def bytea_array(table: Column) -> ByteaArray:
@@ -91,6 +97,11 @@ def bytea_array(table: Column) -> ByteaArray:
 def moment_array(seconds: Column) -> MomentArray:
     """Seconds since 1970 UTC as timestamptz[]."""
     return MomentArray(_array(pg_moments(seconds), _MOMENT))
+
+
+def tid_array(places: Sequence[bytes]) -> TidArray:
+    """Places of rows, as the server told them, as tid[]."""
+    return TidArray(_array(np.frombuffer(b"".join(places), dtype=f"V{_TID_BYTES}"), _TID))
 
 
 def pg_moments(seconds: Column) -> Column:

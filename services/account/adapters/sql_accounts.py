@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.account.adapters.binary import int4_array, int8_array
 from services.account.adapters.driver import Driver, Row
 from services.account.domain.accounts import Account, AccountChange
 from services.account.domain.chart import Chart, chart_number_of, owner_of
@@ -101,18 +102,18 @@ class PostgresAccounts:
         """See the port. Opening comes before locking: whoever opens waits for openers only, and holds no lock yet."""
         wanted = set(names)
         await self._identify(wanted, now)
-        rows = await self._driver.fetch(_LOCK, {"ids": [self.ids[name] for name in wanted]})
+        rows = await self._driver.fetch(_LOCK, {"ids": int4_array([self.ids[name] for name in wanted])})
         assert len(rows) == len(wanted), "accounts are never removed"
         return {row[1]: self._account(row) for row in rows}
 
     async def change(self, changes: Sequence[AccountChange]) -> None:
         """See the port."""
         values = {
-            "ids": [self.ids[change.name] for change in changes],
-            "debits": [change.debits_fen for change in changes],
-            "credits": [change.credits_fen for change in changes],
-            "pending_debits": [change.pending_debits_fen for change in changes],
-            "pending_credits": [change.pending_credits_fen for change in changes],
+            "ids": int4_array([self.ids[change.name] for change in changes]),
+            "debits": int8_array([change.debits_fen for change in changes]),
+            "credits": int8_array([change.credits_fen for change in changes]),
+            "pending_debits": int8_array([change.pending_debits_fen for change in changes]),
+            "pending_credits": int8_array([change.pending_credits_fen for change in changes]),
         }
         assert await self._driver.execute(_CHANGE, values) == len(changes), (
             "accounts are locked before they are changed"

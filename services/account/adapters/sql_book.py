@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.account.adapters.binary import int2_array, int4_array, int8_array
 from services.account.adapters.driver import Driver, Row
 from services.account.adapters.sql_purses import purse_key
 from services.account.domain.book import (
@@ -127,7 +128,7 @@ class PostgresJournals:
         values = {"last": sequence, "hash": seal, "post_time": post_time, "hashes": hashes}
         values |= _journal_values(journals, written) | self._entry_values(journals, written)
         count = await self._driver.execute(_POST, values)
-        assert count == len(values["of"]), "every leg is an entry"
+        assert count == sum(len(new.posting.legs) for new in journals), "every leg is an entry"
         return written
 
     def _entry_values(self, journals: Sequence[NewJournal], written: Sequence[Journal]) -> dict[str, Any]:
@@ -137,14 +138,14 @@ class PostgresJournals:
             for number, leg in enumerate(new.posting.legs, 1)
         ]
         return {
-            "of": [sequence for sequence, _, _, _ in legs],
-            "numbers": [number for _, number, _, _ in legs],
-            "accounts": [self._account_ids[leg.account] for _, _, leg, _ in legs],
-            "sides": [leg.side.value for _, _, leg, _ in legs],
-            "amounts": [leg.amount_fen for _, _, leg, _ in legs],
+            "of": int8_array([sequence for sequence, _, _, _ in legs]),
+            "numbers": int2_array([number for _, number, _, _ in legs]),
+            "accounts": int4_array([self._account_ids[leg.account] for _, _, leg, _ in legs]),
+            "sides": int2_array([leg.side.value for _, _, leg, _ in legs]),
+            "amounts": int8_array([leg.amount_fen for _, _, leg, _ in legs]),
             "purses": [None if leg.purse is None else self._purse_ids[leg.purse] for _, _, leg, _ in legs],
-            "debits": [after[0] for _, _, _, after in legs],
-            "credits": [after[1] for _, _, _, after in legs],
+            "debits": int8_array([after[0] for _, _, _, after in legs]),
+            "credits": int8_array([after[1] for _, _, _, after in legs]),
         }
 
     async def posted(self, event: str, reference: str) -> bool:
@@ -226,7 +227,7 @@ class PostgresJournals:
 def _journal_values(journals: Sequence[NewJournal], written: Sequence[Journal]) -> dict[str, Any]:
     postings = [new.posting for new in journals]
     return {
-        "sequences": [journal.sequence for journal in written],
+        "sequences": int8_array([journal.sequence for journal in written]),
         "journal_ids": [new.id for new in journals],
         "events": [posting.event for posting in postings],
         "references": [posting.reference for posting in postings],

@@ -1,6 +1,7 @@
 """Posts what waits together: one transaction, one wait for the disk, one place in the line for a hot account."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from services.account.domain.purse import PurseChange, PurseKey, add_up_purses
 
 # More in one transaction gains nothing and makes the last one wait.
 TOGETHER_MAX = 64
+# Callers that were answered together come back together, give or take this; one who comes alone never waits.
+GATHER_S = 0.010
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,8 @@ class _Decided:
     purse_changes: list[PurseChange] = field(default_factory=list)
 
 
-class _Collision(Exception):
-    """Another transaction answered one of the requests in the same moment."""
+class _AnsweredBefore(Exception):
+    """One of the requests is a repetition, or another transaction answers it in the same moment."""
 
 
 class PostingQueue:
@@ -79,6 +82,8 @@ class PostingQueue:
         self._new_id = new_id
         self._waiting: deque[_Unit] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._last_count = 0
+        self._enough = asyncio.Event()
 
     async def post(self, postings: Sequence[Posting], request: RequestKey, *, linked: bool) -> tuple[Journal, ...]:
         """Post them all or none; the same request gets the first answer again.
@@ -95,12 +100,15 @@ class PostingQueue:
         """
         unit = _Unit(tuple(postings), request, linked, asyncio.get_running_loop().create_future())
         self._waiting.append(unit)
+        if len(self._waiting) >= self._last_count:
+            self._enough.set()
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._drain(), name="posting queue")
         return await unit.done
 
     async def _drain(self) -> None:
         while self._waiting:
+            await self._gather()
             units = self._take()
             try:
                 await self._post(units)
@@ -110,11 +118,21 @@ class PostingQueue:
                     continue
                 for unit in units:
                     await self._post_alone(unit)
-            except BaseException as error:
+            except BaseException:
+                # The process ends: nobody will look after those who wait.
                 for unit in (*units, *self._waiting):
-                    unit.fail(error)
+                    unit.done.cancel()
                 self._waiting.clear()
                 raise
+
+    async def _gather(self) -> None:
+        """Wait a moment for as many as came the last time: every transaction less is a wait for the disk less."""
+        if 1 < self._last_count > len(self._waiting):
+            self._enough.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_S):
+                    await self._enough.wait()
+        self._last_count = min(len(self._waiting), TOGETHER_MAX)
 
     def _take(self) -> list[_Unit]:
         """The next ones; of one request only the first, the others wait for its answer."""
@@ -138,17 +156,20 @@ class PostingQueue:
     async def _post(self, units: Sequence[_Unit]) -> None:
         try:
             await self._attempt(units)
-        except _Collision:
-            # The faster transaction is committed: the second look finds its answer.
-            await self._attempt([unit for unit in units if not unit.done.done()])
+        except _AnsweredBefore:
+            # Repetitions are rare, so nobody looks for them first. The faster transaction is committed by now.
+            async with self._transaction() as uow:
+                await self._answer_known(uow, units)
+            fresh = [unit for unit in units if not unit.done.done()]
+            if fresh:
+                await self._attempt(fresh)
 
     async def _attempt(self, units: Sequence[_Unit]) -> None:
         async with self._transaction() as uow:
-            fresh = await self._unanswered(uow, units)
-            if not fresh:
-                return
             now = self._clock.now()
-            decided = await self._decide(uow, fresh, now)
+            decided, refused = await self._decide(uow, units, now)
+            if refused:
+                await self._refuse(uow, refused)
             if not decided.units:
                 return
             purses = add_up_purses(decided.purse_changes)
@@ -158,40 +179,47 @@ class PostingQueue:
             posted = iter(await uow.journals.post(decided.journals, now))
             answers = [(unit, tuple(next(posted) for _ in unit.postings)) for unit in decided.units]
             if not await uow.claims.keep([(unit.request, unit.answer(journals)) for unit, journals in answers]):
-                raise _Collision
+                raise _AnsweredBefore
             await uow.commit()
         for unit, journals in answers:
             unit.succeed(journals)
 
-    async def _unanswered(self, uow: UnitOfWork, units: Sequence[_Unit]) -> list[_Unit]:
-        """Those whose request is new; the others get their first answer."""
+    async def _answer_known(self, uow: UnitOfWork, units: Sequence[_Unit]) -> None:
+        """Give those whose request was answered before their first answer."""
         known = await uow.claims.digests([unit.request for unit in units])
-        fresh = []
         for unit in units:
             digest = known.get(unit.request)
             if digest is None:
-                fresh.append(unit)
-            elif digest != unit.request.digest:
+                continue
+            if digest != unit.request.digest:
                 unit.fail(RequestIdReused(request_id=unit.request.request_id))
             elif unit.linked:
                 unit.succeed((await uow.requests.first_answer(unit.request, LinkedJournals)).journals)
             else:
                 unit.succeed((await uow.requests.first_answer(unit.request, Journal),))
-        return fresh
 
-    async def _decide(self, uow: UnitOfWork, units: Sequence[_Unit], now: datetime) -> _Decided:
+    async def _refuse(self, uow: UnitOfWork, refused: Sequence[tuple[_Unit, DomainError]]) -> None:
+        """Tell the refused, unless they only repeat what was answered before: what was posted then stays posted."""
+        await self._answer_known(uow, [unit for unit, _ in refused])
+        for unit, refusal in refused:
+            unit.fail(refusal)
+
+    async def _decide(
+        self, uow: UnitOfWork, units: Sequence[_Unit], now: datetime
+    ) -> tuple[_Decided, list[tuple[_Unit, DomainError]]]:
         """Lock what they touch, and let each see the accounts as those before it leave them."""
         postings = [posting for unit in units for posting in unit.postings]
         purses = sorted({key for posting in postings for key in posting.purses})
         known = await uow.purses.lock(purses) if purses else set()
         names = sorted({leg.account for posting in postings for leg in posting.legs})
         decided = _Decided(await uow.accounts.lock(names, now))
+        refused: list[tuple[_Unit, DomainError]] = []
         for unit in units:
             try:
                 self._decide_one(decided, unit, known)
             except DomainError as refusal:
-                unit.fail(refusal)
-        return decided
+                refused.append((unit, refusal))
+        return decided, refused
 
     def _decide_one(self, decided: _Decided, unit: _Unit, known: set[PurseKey]) -> None:
         accounts = dict(decided.accounts)

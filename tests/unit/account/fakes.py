@@ -85,6 +85,8 @@ class FakeClaims:
         return {key: claim[0] for key, claim in found.items() if claim is not None}
 
     async def keep(self, answers: Sequence[tuple[RequestKey, object]]) -> bool:
+        if await self.digests([key for key, _ in answers]):
+            return False
         for key, answer in answers:
             self._claims[(key.caller, key.method, key.request_id)] = (key.digest, answer)
         return True
