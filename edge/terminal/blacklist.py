@@ -1,13 +1,35 @@
-"""A terminal's blacklist: a full list, increments on top, look-up by card number (record-formats.md, section 2)."""
+"""A terminal's blacklist: whole lists and changes on top of them, look-up by card number.
 
-from collections.abc import Mapping
+Two kinds of files are taken: BL and BI of the interchange (record-formats.md, section 2), and the compact signed lists
+of `libs.cardlist`. In memory both lie packed, at about two bytes a card with the index.
+"""
+
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
+import numpy as np
+
+from libs.cardlist import (
+    ANY_GENERATION,
+    ENTRY,
+    MAGIC,
+    SETTLED,
+    CardIndex,
+    CardList,
+    DeltaMisfit,
+    Entries,
+    Form,
+    Found,
+    Verifier,
+    apply_delta,
+)
+from libs.cardlist.body import pack, read_body, unpack
+from libs.cardlist.entries import keys, merge
+from libs.cardlist.header import FORM_OFFSET
+from libs.cardlist.interchange import from_rows
 from libs.errors import Refusal
-from libs.records import bcd
-from libs.records.batch import Batch, FileType, ListExtension, decode_batch
-from libs.records.blacklist_file import Action, ListReason, Mode
+from libs.records.batch import FileType, ListExtension, decode_batch
+from libs.records.blacklist_file import ListReason, Mode
 
 
 class FullListNeeded(Refusal):
@@ -19,6 +41,12 @@ class FullListNeeded(Refusal):
     reason = "FULL_LIST_NEEDED"
 
 
+class SignerUnknown(Refusal):
+    """A compact list came to a terminal that was given no key to check it with."""
+
+    reason = "LIST_SIGNER_UNKNOWN"
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """One card on the list.
@@ -26,60 +54,123 @@ class Listed:
     Attributes:
         reason: Why.
         mode: What the terminal does with it.
-        effective: From when on.
+        effective: From when on; None: it was in force when the list was made.
     """
 
     reason: ListReason
     mode: Mode
-    effective: datetime
+    effective: datetime | None
+
+
+class _Packed:
+    """A list that came as BL and BI files, packed like the compact ones."""
+
+    __slots__ = ("_body", "_index", "settled_until_s")
+
+    def __init__(self, entries: Entries, settled_until_s: int) -> None:
+        self._body = pack(entries, settled_until_s)
+        self._index = CardIndex(self._body, 0, read_body(np.frombuffer(self._body, dtype=np.uint8)))
+        self.settled_until_s = settled_until_s
+
+    def __len__(self) -> int:
+        return self._index.count
+
+    @property
+    def memory_bytes(self) -> int:
+        return len(self._body) + self._index.index_bytes
+
+    def entries(self) -> Entries:
+        return unpack(read_body(np.frombuffer(self._body, dtype=np.uint8)))
+
+    def find(self, card_number: bytes, generation: int) -> Found | None:
+        return self._index.find(card_number, generation)
 
 
 class TerminalBlacklist:
-    """The list at one version. It is replaced as a whole: a file that is refused leaves the old one in force."""
+    """The list at one version. It is replaced as a whole: a file that is refused leaves the old one in force.
 
-    __slots__ = ("_entries", "version")
+    An entry that is in force when its file is made holds from then on, whatever the terminal's clock says; one to come
+    waits for that clock.
 
-    def __init__(self) -> None:
+    Args:
+        verifier: Trusts the centre's keys; without one only BL and BI files are taken.
+    """
+
+    __slots__ = ("_held", "_verifier", "version")
+
+    def __init__(self, verifier: Verifier | None = None) -> None:
         self.version = 0
-        self._entries: Mapping[bytes, Listed] = {}
+        self._verifier = verifier
+        self._held: _Packed | CardList = _Packed(np.zeros(0, dtype=ENTRY), 0)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._held)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the list and its index take in memory."""
+        held = self._held
+        return len(held.data) + held.index_bytes if isinstance(held, CardList) else held.memory_bytes
 
     def load(self, content: bytes) -> None:
-        """Take a BL or BI file.
+        """Take a BL or BI file, or a compact list or delta.
 
         Raises:
-            BatchRefused: The file is damaged, or of another type.
-            FullListNeeded: An increment to another version than ours.
+            BatchRefused, ListRefused: The file is damaged, not signed by the centre, or of another type.
+            FullListNeeded: Changes to another list than ours.
+            SignerUnknown: A compact list, and no key to check it with.
         """
+        if content[: len(MAGIC)] == MAGIC:
+            self._held, self.version = self._compact(content)
+        else:
+            self._held, self.version = self._interchange(content)
+
+    def find(self, card_number: bytes, at: datetime, generation: int = ANY_GENERATION) -> Listed | None:
+        """The entry of a card if it is in force at this time, else None.
+
+        Args:
+            card_number: 10 bytes BCD.
+            at: By the terminal's clock.
+            generation: Of the card; 0 where the chip does not tell: then the latest generation listed counts.
+        """
+        found = self._held.find(card_number, generation)
+        if found is None or found.effective_s > at.timestamp():
+            return None
+        effective = None if found.effective_s == SETTLED else datetime.fromtimestamp(found.effective_s, UTC)
+        return Listed(ListReason(found.reason), Mode(found.action), effective)
+
+    def _compact(self, content: bytes) -> tuple[CardList, int]:
+        if self._verifier is None:
+            raise SignerUnknown
+        if content[FORM_OFFSET : FORM_OFFSET + 1] != bytes((Form.DELTA,)):
+            opened = CardList.open(content, self._verifier)
+            return opened, opened.point.version
+        if not isinstance(self._held, CardList):
+            raise FullListNeeded(version=self.version, base_version="of a compact list")
+        try:
+            made = apply_delta(self._held, content, self._verifier)
+        except DeltaMisfit as misfit:
+            raise FullListNeeded(**misfit.facts) from misfit
+        return made, made.point.version
+
+    def _interchange(self, content: bytes) -> tuple[_Packed, int]:
         batch = decode_batch(content)
         extension = batch.header.extension
-        if batch.header.file_type is FileType.BL:
-            assert isinstance(extension, ListExtension), "the decoder gives lists their extension"
-            entries: dict[bytes, Listed] = {}
-        else:
-            # Any other type fails here with its own refusal.
+        if batch.header.file_type is not FileType.BL:
+            # Any type but BI fails here with its own refusal.
             decode_batch(content, FileType.BI)
-            assert isinstance(extension, ListExtension), "the decoder gives lists their extension"
-            if extension.base_version != self.version:
-                raise FullListNeeded(version=self.version, base_version=extension.base_version)
-            entries = dict(self._entries)
-        _apply(batch, entries)
-        self._entries = entries
-        self.version = extension.version
-
-    def find(self, card_number: bytes, at: datetime) -> Listed | None:
-        """The entry of a card if it is in force at this time, else None; `card_number` is 10 bytes BCD."""
-        listed = self._entries.get(card_number)
-        return listed if listed is not None and listed.effective <= at else None
-
-
-def _apply(batch: Batch, entries: dict[bytes, Listed]) -> None:
-    for row in batch.records:
-        number = row["card_number"].tobytes()
-        if row["action"] == Action.DELETE:
-            entries.pop(number, None)
-        else:
-            effective = bcd.time_of(row["effective"].tobytes())
-            entries[number] = Listed(ListReason(int(row["reason"])), Mode(int(row["mode"])), effective)
+        assert isinstance(extension, ListExtension), "the decoder gives lists their extension"
+        added, deleted = from_rows(batch.records)
+        made_s = int(batch.header.created.timestamp())
+        if batch.header.file_type is FileType.BL:
+            return _Packed(added, made_s), extension.version
+        base = self._held
+        # A compact list knows generations, rows do not: a deletion could miss what it means.
+        if extension.base_version != self.version or isinstance(base, CardList):
+            raise FullListNeeded(version=self.version, base_version=extension.base_version)
+        until_s = max(base.settled_until_s, made_s)
+        before = base.entries()
+        # A deletion of what is not there is done already.
+        merged = merge(before, added, deleted[np.isin(keys(deleted), keys(before))])
+        assert merged is not None, "only what is there is taken away"
+        return _Packed(merged, until_s), extension.version

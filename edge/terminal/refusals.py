@@ -33,6 +33,12 @@ class CardExpired(Refusal):
     reason = "CARD_EXPIRED"
 
 
+class CardJustTapped(Refusal):
+    """The same card was let through at this reader a moment ago; it is not asked again. Fact: `within_s`."""
+
+    reason = "CARD_JUST_TAPPED"
+
+
 # Reason -> (中文, English), as the display shows it.
 _WORDS = {
     "CARD_LISTED": ("此卡已挂失或停用，请到服务网点", "This card is on the blacklist; please go to a service counter."),
@@ -40,6 +46,7 @@ _WORDS = {
     "CARD_FOREIGN": ("不支持此卡", "This kind of card is not accepted."),
     "CARD_NOT_ENABLED": ("此卡尚未启用", "This card is not valid yet."),
     "CARD_EXPIRED": ("此卡已过期，请到服务网点延期", "This card has expired; a service counter can extend it."),
+    "CARD_JUST_TAPPED": ("已刷卡，请勿重复刷卡", "This card was just accepted; there is no need to tap again."),
     "CARD_TORN": ("请重新刷同一张卡", "Please show the same card again."),
     "CARD_GONE": ("请重新刷卡", "Please show the card again."),
     "CARD_REFUSED": ("卡片应答异常，请重新刷卡", "The card gave a wrong answer; please show it again."),

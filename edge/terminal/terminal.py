@@ -6,11 +6,13 @@ a journal, a blacklist. It is the same object in a city of thousands and in fron
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from edge.terminal.blacklist import Listed, TerminalBlacklist
+from edge.terminal.hints import DEFAULT_RULES, Hint, HintRules, hints
 from edge.terminal.journal import Journal
 from edge.terminal.record import TapFacts, TerminalFacts, make_record
-from edge.terminal.refusals import CardBlocked, CardExpired, CardForeign, CardListed, CardNotEnabled
+from edge.terminal.refusals import CardBlocked, CardExpired, CardForeign, CardJustTapped, CardListed, CardNotEnabled
 from libs.clock import Clock
 from libs.purse import terminal as dialogue
 from libs.purse.fields import amount_bytes, stamp_bytes
@@ -18,6 +20,7 @@ from libs.purse.inspect import AIDS, CardView, select
 from libs.purse.scheme import Scheme
 from libs.purse.terminal import AnswerB, CappWrite, Finding, Purchase, Torn
 from libs.purse.transceiver import CardGone, CardRefused, Transceiver, demand
+from libs.records.bcd import LOCAL_TIME
 from libs.records.blacklist_file import Mode
 from libs.records.codes import Kind
 from libs.records.numbers import CardClass
@@ -62,12 +65,14 @@ class Tap:
         purchase: The dialogue behind it.
         price: What it cost.
         recovered: The tap finished a debit that an earlier one had begun; the card paid once.
+        hints: What the display should add.
     """
 
     record: bytes
     purchase: Purchase
     price: Price
     recovered: bool = False
+    hints: tuple[Hint, ...] = ()
 
     @property
     def balance_after_fen(self) -> int:
@@ -95,10 +100,14 @@ class Terminal:
         blacklist: The list it was last given; shared by the readers of one device.
         parameter_version: Of its fares, for the record.
         aids: Applications that it takes, by preference.
+        double_tap_s: A card that was let through is not asked again for so long (card-lifecycle-and-fares.md,
+            section 4); 0 for never.
+        hint_rules: When to hint at a low balance and a near expiry.
     """
 
     __slots__ = (
-        "_aids", "_asked", "_clock", "_parameter_version", "_sam", "_torn", "blacklist", "facts", "journal",
+        "_aids", "_asked", "_clock", "_double_tap", "_hint_rules", "_just_tapped", "_parameter_version", "_sam",
+        "_torn", "blacklist", "facts", "journal",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +120,8 @@ class Terminal:
         *,
         parameter_version: int = 0,
         aids: Sequence[bytes] = tuple(AIDS),
+        double_tap_s: float = 3.0,
+        hint_rules: HintRules = DEFAULT_RULES,
     ) -> None:
         self.facts = facts
         self.journal = journal
@@ -119,6 +130,10 @@ class Terminal:
         self._clock = clock
         self._parameter_version = parameter_version
         self._aids = tuple(aids)
+        self._double_tap = timedelta(seconds=double_tap_s)
+        self._hint_rules = hint_rules
+        # Cards let through within the last seconds, so few.
+        self._just_tapped: dict[bytes, datetime] = {}
         self._asked: _Asked | None = None
         self._torn: Purchase | None = None
 
@@ -127,6 +142,7 @@ class Terminal:
 
         Raises:
             CardListed, CardBlocked, CardForeign, CardNotEnabled, CardExpired, MoneyNotEnough: The card is refused.
+            CardJustTapped: It was let through a moment ago; the gate is open.
             JournalFull, CardGone, CardRefused: It was not debited.
             Torn: It may have been; the next tap of the same card at this terminal decides it and debits nothing twice.
         """
@@ -176,7 +192,7 @@ class Terminal:
             if kept:
                 self.journal.drop()
             raise
-        return Tap(kept[-1], purchase, price)
+        return self._through(kept[-1], purchase, price)
 
     def _admit(self, card: Transceiver) -> CardView:
         """Select the card's application and decide whether it may pay here and now."""
@@ -190,6 +206,10 @@ class Terminal:
         if view.blocked:
             raise CardBlocked
         now = self._clock.now()
+        before = self._just_tapped.get(view.number)
+        # A clock set back must not open the guard, nor keep it shut for long.
+        if before is not None and abs(now - before) < self._double_tap:
+            raise CardJustTapped(within_s=self._double_tap.total_seconds())
         listed = self.blacklist.find(view.number, now)
         if listed is not None:
             raise CardListed(list_reason=listed.reason.name, locked="yes" if self._lock(card, view, listed) else "no")
@@ -247,7 +267,7 @@ class Terminal:
         finding, purchase = dialogue.recover(card, self._sam, grey, lambda made: kept.append(self._keep(made)))
         self._torn = None
         if finding is Finding.DONE:
-            return Tap(kept[-1], purchase, self._asked.price, recovered=True)
+            return self._through(kept[-1], purchase, self._asked.price, recovered=True)
         if finding is Finding.NOT_DONE:
             self.journal.drop()
             return None
@@ -255,8 +275,17 @@ class Terminal:
         record = self._record(grey, self.journal.next_seq())
         self.journal.finish(record)
         if finding is Finding.DONE_WITHOUT_PROOF:
-            return Tap(record, grey, self._asked.price, recovered=True)
+            return self._through(record, grey, self._asked.price, recovered=True)
         return None
+
+    def _through(self, record: bytes, purchase: Purchase, price: Price, *, recovered: bool = False) -> Tap:
+        """A tap that is done: remembered against doubles, with what the display should add."""
+        now = self._clock.now()
+        self._just_tapped = {number: at for number, at in self._just_tapped.items() if abs(now - at) < self._double_tap}
+        self._just_tapped[purchase.view.number] = now
+        after_fen = purchase.answer.real_balance_fen - purchase.amount_fen
+        today = now.astimezone(LOCAL_TIME).date()
+        return Tap(record, purchase, price, recovered, hints(after_fen, purchase.view.expiry, today, self._hint_rules))
 
     def _keep(self, purchase: Purchase) -> bytes:
         """The dialogue's journal: the grey record before the debit, the final one in its place."""

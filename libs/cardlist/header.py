@@ -32,6 +32,7 @@ from libs.cardlist.signing import KEY_ID_LENGTH, SIGNATURE_LENGTH, Signer, Verif
 
 HEADER_LENGTH: Final = 224
 MAGIC: Final = b"YKCL"
+FORM_OFFSET: Final = 6
 _FORMAT: Final = 1
 _LAYOUT: Final = Struct(">4sBBBBQQ32s32sQI4xQ32s8x8s")
 _SIGNED: Final = HEADER_LENGTH - SIGNATURE_LENGTH

@@ -6,13 +6,15 @@ from struct import Struct
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from libs.cardlist.body import pack, read_body, unpack
-from libs.cardlist.entries import ANY_GENERATION, Entries, difference, merge, settle
-from libs.cardlist.errors import DeltaMisfit, Fault, ListRefused
+from libs.cardlist.entries import ANY_GENERATION, Action, Bools, Entries, difference, merge, settle
+from libs.cardlist.errors import DeltaMisfit, EntryInvalid, Fault, ListRefused
 from libs.cardlist.header import HEADER_LENGTH, Form, Header, Point, Purpose, read_header
 from libs.cardlist.index import CardIndex, Data, Found
 from libs.cardlist.signing import Signer, Verifier
+from libs.records.blacklist_file import ListReason
 
 _LENGTH: Final = Struct(">Q")
 _CARD_PURPOSES: Final = (Purpose.BLACKLIST, Purpose.STAFF)
@@ -38,15 +40,27 @@ def encode_list(
         purpose: BLACKLIST or STAFF.
 
     Raises:
-        EntryInvalid: An entry cannot stand in a list.
+        EntryInvalid: An entry cannot stand in this list: a blacklist locks or refuses for one of the reasons of the
+            interchange file, a staff list accepts for none (reason 0).
     """
     assert purpose in _CARD_PURPOSES, "other lists are not of cards"
     assert point.version > 0, "version 0 is the empty list that nobody publishes"
+    for field, good in zip(("action", "reason"), _suits(entries, purpose), strict=True):
+        if not good.all():
+            raise EntryInvalid(index=int(np.argmin(good)), field=field)
     body = pack(entries, settled_until_s)
     header = Header(
         purpose, Form.WHOLE, point, Point(), created_s, len(entries), len(body), hashlib.sha256(body).digest()
     )
     return header.pack(signer) + body
+
+
+def _suits(kinds: npt.NDArray[np.void], purpose: Purpose) -> tuple[Bools, Bools]:
+    """Which rows have an action, and a reason, that belong in the list."""
+    action, reason = kinds["action"], kinds["reason"]
+    if purpose is Purpose.STAFF:
+        return action == Action.ACCEPT, reason == 0
+    return action != Action.ACCEPT, (reason >= min(ListReason)) & (reason <= max(ListReason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,8 @@ class CardList:
         body = read_body(np.frombuffer(content, dtype=np.uint8))
         if body.count != header.count:
             raise ListRefused(Fault.COUNT, expected=header.count, found=body.count)
+        if not all(good.all() for good in _suits(body.kinds, purpose)):
+            raise ListRefused(Fault.KIND, expected="actions and reasons of the purpose")
         return cls(header, data, CardIndex(data, HEADER_LENGTH, body))
 
     def __len__(self) -> int:

@@ -175,6 +175,8 @@ class TestDamage:
             ([listed(jt(1)), listed(jt(1))], "generation"),
             ([listed(b"\x0a" * 10)], "card_number"),
             ([(jt(1), 1, 9, 1, 0)], "action"),
+            ([(jt(1), 1, Action.ACCEPT, 1, 0)], "action"),
+            ([(jt(1), 1, Action.LOCK, 0, 0)], "reason"),
             ([listed(jt(1), effective_s=-1)], "effective_s"),
         ],
     )
@@ -243,7 +245,7 @@ _NUMBERS = st.one_of(
 )
 _MODEL = st.dictionaries(
     st.tuples(_NUMBERS, st.sampled_from([0, 1, 2, 3, 2**32 - 1])),
-    st.tuples(st.sampled_from(list(Action)), st.integers(0, 8), st.integers(0, NOW_S + 100_000)),
+    st.tuples(st.sampled_from([Action.LOCK, Action.REFUSE]), st.integers(1, 8), st.integers(0, NOW_S + 100_000)),
     max_size=120,
 )
 

@@ -5,13 +5,34 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from city.keys import CITY_CODE, ISSUER_ID, city_keys
-from edge.terminal.blacklist import TerminalBlacklist
+from edge.terminal.blacklist import FullListNeeded, SignerUnknown, TerminalBlacklist
+from edge.terminal.hints import Hint, HintRules, hints
+from edge.terminal.hints import words as hint_words
 from edge.terminal.journal import JournalFull, MemoryJournal
 from edge.terminal.record import TerminalFacts
-from edge.terminal.refusals import CardBlocked, CardExpired, CardForeign, CardListed, CardNotEnabled, words
+from edge.terminal.refusals import (
+    CardBlocked,
+    CardExpired,
+    CardForeign,
+    CardJustTapped,
+    CardListed,
+    CardNotEnabled,
+    words,
+)
 from edge.terminal.terminal import Price, Pricing, Terminal
+from libs.cardlist import (
+    ENTRY,
+    CardList,
+    EcdsaSigner,
+    EcdsaVerifier,
+    ListRefused,
+    Point,
+    encode_delta,
+    encode_list,
+)
 from libs.clock import CITY_TZ, FixedClock
 from libs.purse.bulk import verify_tacs
 from libs.purse.card import CJ, JT, Holder, VirtualCard, card_keys, personalise
@@ -148,9 +169,12 @@ class TestRefusals:
         bench.blacklist.load(a_list((number_of(1), Mode.REFUSE, effective)))
         bench.clock.set(effective - timedelta(seconds=1))
         bench.terminal.pay(a_card().transmit, costs(200))
-        bench.clock.set(effective)
-        self.refused(bench, a_card(), CardListed)
-        bench.terminal.pay(a_card(serial=2).transmit, costs(200))
+        # The reader beside it, with the same list: the first one would say that the card has just paid.
+        beside = Bench()
+        beside.terminal.blacklist = bench.blacklist
+        beside.clock.set(effective)
+        self.refused(beside, a_card(), CardListed)
+        beside.terminal.pay(a_card(serial=2).transmit, costs(200))
 
     def test_a_listed_card_is_locked_where_the_list_says_so_and_a_record_tells_it(self, bench: Bench) -> None:
         bench.blacklist.load(a_list((number_of(1), Mode.LOCK, NOON), version=7))
@@ -171,10 +195,13 @@ class TestRefusals:
         zh, en = words(CardListed(list_reason="LOST", locked="no"))
         assert "网点" in zh
         assert "blacklist" in en
+        zh, en = words(CardJustTapped(within_s=3.0))
+        assert "重复" in zh
+        assert "just accepted" in en
 
     def test_an_expired_card_is_refused_after_its_last_day(self, bench: Bench) -> None:
         bench.terminal.pay(a_card(expiry=NOON.date()).transmit, costs(200))
-        self.refused(bench, a_card(expiry=NOON.date() - timedelta(days=1)), CardExpired)
+        self.refused(bench, a_card(serial=2, expiry=NOON.date() - timedelta(days=1)), CardExpired)
 
     def test_a_card_is_refused_before_its_first_day(self, bench: Bench) -> None:
         self.refused(bench, a_card(start=NOON.date() + timedelta(days=1)), CardNotEnabled)
@@ -320,6 +347,165 @@ class TestBlacklist:
         bench.blacklist.load(a_list((number_of(1), Mode.REFUSE, NOON), version=4))
         bench.blacklist.load(a_list(version=5))
         assert len(bench.blacklist) == 0
+
+
+KEY = ec.derive_private_key(314_159, ec.SECP256R1())
+SIGNER, VERIFIER = EcdsaSigner(KEY), EcdsaVerifier([KEY.public_key()])
+
+
+def a_compact_list(version: int, *entries: tuple[bytes, int, Mode, datetime]) -> CardList:
+    rows = np.zeros(len(entries), dtype=ENTRY)
+    for row, (number, generation, mode, at) in zip(rows, entries, strict=True):
+        row["card_number"], row["generation"], row["action"] = np.frombuffer(number, np.uint8), generation, mode
+        row["reason"], row["effective_s"] = ListReason.STOLEN_STOCK, int(at.timestamp())
+    made_s = int(NOON.timestamp())
+    point = Point(version, bytes((version,)) * 32)
+    content = encode_list(rows, SIGNER, point, created_s=made_s, settled_until_s=made_s)
+    return CardList.open(content, VERIFIER)
+
+
+class TestCompactLists:
+    def test_without_a_key_to_check_it_with_none_is_taken(self, bench: Bench) -> None:
+        with pytest.raises(SignerUnknown):
+            bench.blacklist.load(bytes(a_compact_list(1).data))
+
+    def test_a_damaged_one_leaves_the_old_list_in_force(self) -> None:
+        blacklist = TerminalBlacklist(VERIFIER)
+        blacklist.load(a_list((number_of(1), Mode.REFUSE, NOON), version=4))
+        damaged = bytearray(a_compact_list(5, (number_of(2), 1, Mode.LOCK, NOON)).data)
+        damaged[-1] ^= 1
+        with pytest.raises(ListRefused):
+            blacklist.load(bytes(damaged))
+        assert (blacklist.version, len(blacklist)) == (4, 1)
+        assert blacklist.find(number_of(1), NOON) is not None
+
+    def test_a_listed_card_is_refused_and_its_later_generation_is_not(self) -> None:
+        blacklist = TerminalBlacklist(VERIFIER)
+        tomorrow = NOON + timedelta(days=1)
+        listed = a_compact_list(3, (number_of(1), 1, Mode.LOCK, NOON), (number_of(2), 1, Mode.REFUSE, tomorrow))
+        blacklist.load(bytes(listed.data))
+        found = blacklist.find(number_of(1), NOON)
+        assert found is not None
+        assert (found.mode, found.reason, found.effective) == (Mode.LOCK, ListReason.STOLEN_STOCK, None)
+        assert blacklist.find(number_of(1), NOON, generation=2) is None
+        assert blacklist.find(number_of(2), NOON) is None
+        later = blacklist.find(number_of(2), tomorrow)
+        assert later is not None
+        assert later.effective == tomorrow
+
+    def test_a_delta_goes_on_top_of_its_base_only(self) -> None:
+        blacklist = TerminalBlacklist(VERIFIER)
+        one = a_compact_list(1, (number_of(1), 1, Mode.LOCK, NOON))
+        two = a_compact_list(2, (number_of(2), 1, Mode.LOCK, NOON))
+        delta = encode_delta(one, two, SIGNER)
+        for held in (a_list((number_of(1), Mode.LOCK, NOON), version=1), bytes(two.data)):
+            blacklist.load(held)
+            with pytest.raises(FullListNeeded):
+                blacklist.load(delta)
+        blacklist.load(bytes(one.data))
+        blacklist.load(delta)
+        assert blacklist.version == 2
+        assert blacklist.find(number_of(1), NOON) is None
+        assert blacklist.find(number_of(2), NOON) is not None
+
+    def test_an_increment_of_rows_does_not_go_on_a_compact_list(self) -> None:
+        blacklist = TerminalBlacklist(VERIFIER)
+        blacklist.load(bytes(a_compact_list(1, (number_of(1), 1, Mode.LOCK, NOON)).data))
+        with pytest.raises(FullListNeeded):
+            blacklist.load(a_list((number_of(2), Mode.LOCK, NOON), version=2, base=1))
+
+    def test_a_long_list_of_rows_takes_few_bytes_a_card(self, bench: Bench) -> None:
+        bench.blacklist.load(a_list(*((number_of(serial * 40), Mode.LOCK, NOON) for serial in range(5000))))
+        assert len(bench.blacklist) == 5000
+        assert bench.blacklist.memory_bytes < 2.5 * 5000
+
+
+class TestDoubleTaps:
+    def test_a_card_that_was_let_through_is_not_debited_again_within_three_seconds(self, bench: Bench) -> None:
+        card = a_card()
+        bench.terminal.pay(card.transmit, costs(200))
+        for passed_ms in (0, 2_999):
+            bench.clock.set(NOON + timedelta(milliseconds=passed_ms))
+            with pytest.raises(CardJustTapped):
+                bench.terminal.pay(card.transmit, costs(200))
+        assert (card.applications[0].purse.balance_fen, len(bench.records())) == (48_00, 1)
+        bench.clock.set(NOON + timedelta(seconds=3))
+        bench.terminal.pay(card.transmit, costs(200))
+        assert len(bench.records()) == 2
+
+    def test_another_card_in_between_does_not_open_the_guard(self, bench: Bench) -> None:
+        first = a_card()
+        bench.terminal.pay(first.transmit, costs(200))
+        bench.clock.advance(seconds=1)
+        bench.terminal.pay(a_card(serial=2).transmit, costs(200))
+        bench.clock.advance(seconds=1)
+        with pytest.raises(CardJustTapped):
+            bench.terminal.pay(first.transmit, costs(200))
+
+    def test_a_clock_set_back_a_little_does_not_open_the_guard(self, bench: Bench) -> None:
+        card = a_card()
+        bench.terminal.pay(card.transmit, costs(200))
+        bench.clock.set(NOON - timedelta(seconds=1))
+        with pytest.raises(CardJustTapped):
+            bench.terminal.pay(card.transmit, costs(200))
+        bench.clock.set(NOON - timedelta(minutes=1))
+        bench.terminal.pay(card.transmit, costs(200))
+
+    def test_a_refused_card_may_try_again_at_once(self, bench: Bench) -> None:
+        card = a_card(balance_fen=199)
+        for _ in range(2):
+            with pytest.raises(MoneyNotEnough):
+                bench.terminal.pay(card.transmit, costs(200))
+        bench.terminal.pay(card.transmit, costs(100))
+
+    def test_a_recovered_tap_counts_as_one(self, bench: Bench) -> None:
+        card = a_card()
+        with pytest.raises(Torn):
+            bench.terminal.pay(TornCard(card, acts=True).transmit, costs(200))
+        assert bench.terminal.pay(card.transmit, costs(200)).recovered
+        with pytest.raises(CardJustTapped):
+            bench.terminal.pay(card.transmit, costs(200))
+
+    def test_cards_long_gone_are_forgotten(self, bench: Bench) -> None:
+        for serial in range(1, 6):
+            bench.terminal.pay(a_card(serial).transmit, costs(200))
+            bench.clock.advance(seconds=10)
+        assert len(bench.terminal._just_tapped) == 1
+
+
+class TestHints:
+    def hints(self, bench: Bench, card: VirtualCard) -> tuple[Hint, ...]:
+        return bench.terminal.pay(card.transmit, costs(200)).hints
+
+    def test_a_low_balance_is_hinted_below_the_threshold_only(self, bench: Bench) -> None:
+        assert self.hints(bench, a_card(1, balance_fen=12_00)) == ()
+        assert self.hints(bench, a_card(2, balance_fen=11_99)) == (Hint.LOW_BALANCE,)
+
+    def test_a_near_expiry_is_hinted_from_the_thirtieth_day_on(self, bench: Bench) -> None:
+        today = NOON.date()
+        assert self.hints(bench, a_card(1, expiry=today + timedelta(days=31))) == ()
+        assert self.hints(bench, a_card(2, expiry=today + timedelta(days=30))) == (Hint.NEAR_EXPIRY,)
+        both = a_card(3, balance_fen=2_00, expiry=today)
+        assert self.hints(bench, both) == (Hint.LOW_BALANCE, Hint.NEAR_EXPIRY)
+
+    def test_the_thresholds_are_the_operator_s(self) -> None:
+        assert hints(99, bytes.fromhex("20250901"), NOON.date(), HintRules(100, 0)) == tuple(Hint)
+        assert hints(100, bytes.fromhex("20250902"), NOON.date(), HintRules(100, 0)) == ()
+
+    def test_an_expiry_that_is_no_date_hints_nothing(self) -> None:
+        assert hints(50_00, bytes.fromhex("20259999"), NOON.date(), HintRules()) == ()
+
+    def test_a_recovered_tap_hints_too(self, bench: Bench) -> None:
+        card = a_card(balance_fen=5_00)
+        with pytest.raises(Torn):
+            bench.terminal.pay(TornCard(card, acts=True).transmit, costs(200))
+        assert self.hints(bench, card) == (Hint.LOW_BALANCE,)
+
+    def test_each_hint_has_words_in_both_languages(self) -> None:
+        spoken = {words for hint in Hint for words in hint_words(hint)}
+        assert len(spoken) == 2 * len(Hint)
+        assert "充值" in hint_words(Hint.LOW_BALANCE)[0]
+        assert "expires" in hint_words(Hint.NEAR_EXPIRY)[1]
 
 
 def test_the_clock_of_the_terminal_decides_not_that_of_the_machine() -> None:
