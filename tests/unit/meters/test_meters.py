@@ -151,8 +151,8 @@ class TestElectricity:
         assert (measured.meter_number, measured.hundredths) == (address, hundredths)
 
     def test_a_request_is_as_the_standard_writes_it(self) -> None:
-        asked = dlt645.read_request(ANY_METER, "00010000").pack()
-        assert asked.hex().upper() == "68AAAAAAAAAAAA68110433333433AE16"
+        asked = dlt645.read_request(ANY_METER, "9010").pack()
+        assert asked.hex().upper() == "68AAAAAAAAAAAA68010243C3D516"
 
     @pytest.mark.parametrize(
         ("frame", "fault"),
