@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
+from city.keys import city_keys
 from city.names import SERVICES
 from city.nats import permissions
 from city.processes import find_program
+from libs.keystore.errors import PublicKeyRefused
+from libs.keystore.sealed import Passphrase, SealedKeyStore
 from libs.runtime import health
 from libs.runtime.contract import required_rules
 from libs.runtime.identity import Identity, Role
@@ -364,6 +367,16 @@ def test_the_event_bus_starts_with_its_configuration(overlay: str, tmp_path: Pat
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_test_deployment_makes_the_keys_of_the_local_city(tmp_path: Path) -> None:
+    script = (K8S / "components" / "test-keys" / "make_test_keys.py").read_text()
+    exec(compile(script.replace("/run/citycard/keys", str(tmp_path)), "make_test_keys.py", "exec"), {})
+    passphrase = Passphrase((tmp_path / "passphrase").read_bytes())
+    made = SealedKeyStore.open(tmp_path / "keys.sealed", passphrase, deployment="test")
+    assert set(made.handles()) == set(city_keys().handles())
+    with pytest.raises(PublicKeyRefused):
+        SealedKeyStore.open(tmp_path / "keys.sealed", passphrase, deployment="production")
 
 
 def test_production_stands_in_three_zones() -> None:

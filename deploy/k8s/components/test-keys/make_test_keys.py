@@ -9,7 +9,7 @@ from libs.purse.scheme import Scheme
 
 # The seed and the issuer of the local city (city/keys.py): its cards and terminals work here too.
 SEED = "citycard local city"
-ISSUER = bytes.fromhex("02005840FFFFFFFF")
+ISSUER = bytes.fromhex("01005840FFFFFFFF")
 FOLDER = Path("/run/citycard/keys")
 
 passphrase = secrets.token_urlsafe(32).encode()
