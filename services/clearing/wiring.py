@@ -17,6 +17,7 @@ from services.clearing.adapters.loops import Loops
 from services.clearing.adapters.sql import ClearingUnitOfWork
 from services.clearing.application.close_window import CloseWindow
 from services.clearing.application.fare_audit import FareAudit, PublishFarePack
+from services.clearing.application.find_gaps import FindGaps, ListGaps
 from services.clearing.application.get_result import GetResult
 from services.clearing.application.intake import NoteUpload, Reconcile
 from services.clearing.application.judge_files import JudgeFiles
@@ -48,7 +49,8 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
     judge_files = JudgeFiles(unit_of_work, gateway, post_set, keys, clock, set_records_max=settings.set_records_max)
     rejudge = Rejudge(unit_of_work, post_set, clock, set_records_max=settings.set_records_max)
     reconcile = Reconcile(unit_of_work, gateway)
-    loops = Loops(judge_files, rejudge, reconcile, reconcile_period_s=settings.reconcile_period_s)
+    find_gaps = FindGaps(unit_of_work, clock)
+    loops = Loops(judge_files, rejudge, reconcile, find_gaps, reconcile_period_s=settings.reconcile_period_s)
     centre = settings.centre_institution_id
     api = ClearingApi(
         UseCases(
@@ -59,6 +61,8 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             get_result=GetResult(unit_of_work, gateway, centre_institution_id=centre),
             publish_fare_pack=PublishFarePack(unit_of_work, clock),
             fare_audit=FareAudit(unit_of_work, gateway),
+            find_gaps=find_gaps,
+            list_gaps=ListGaps(unit_of_work),
             close_window=CloseWindow(unit_of_work, clock, reconcile, centre_institution_id=centre),
             prove=Prove(unit_of_work, gateway, centre_institution_id=centre),
             clock=clock,
@@ -84,6 +88,7 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             ("events", consumer.run),
             ("judge", loops.judge),
             ("reconcile", loops.reconcile),
+            ("gaps", loops.gaps),
         ],
         ready=ready,
         close=close,

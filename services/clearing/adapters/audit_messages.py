@@ -1,4 +1,4 @@
-"""What the price audit found as protobuf."""
+"""What the price audit and the gap ledger found as protobuf."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ from citycard.clearing.v1 import clearing_service_pb2 as service
 
 from services.clearing.application.fare_audit import Explanation, PublishedPack
 from services.clearing.application.messages import day, record_to_pb, timestamp
-from services.clearing.application.ports import DeviationSum, StoredDeviation
+from services.clearing.application.ports import DeviationSum, StoredDeviation, StoredGap
 
 
 def pack_to_pb(pack: PublishedPack) -> pb.FarePack:
@@ -46,6 +46,23 @@ def deviation_sum_to_pb(one: DeviationSum) -> pb.FareDeviationSum:
         amount_fen=one.amount_fen,
         expected_fen=one.expected_fen,
     )
+
+
+def gap_to_pb(one: StoredGap) -> pb.Gap:
+    """One gap."""
+    message = pb.Gap(
+        name=f"gaps/{one.id}",
+        kind=pb.GapKind.ValueType(one.kind),
+        holder=one.holder,
+        first=one.first,
+        last=one.last,
+        participant=f"participants/{one.participant}" if one.participant else "",
+        open_time=timestamp(one.opened_at),
+        end=pb.GapEnd.ValueType(one.reason),
+    )
+    if one.closed_at is not None:
+        message.close_time.CopyFrom(timestamp(one.closed_at))
+    return message
 
 
 def explanation_to_pb(one: Explanation) -> service.ExplainChargeResponse:

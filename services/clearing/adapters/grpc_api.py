@@ -21,10 +21,12 @@ from services.clearing.adapters.audit_messages import (
     deviation_sum_to_pb,
     deviation_to_pb,
     explanation_to_pb,
+    gap_to_pb,
     pack_to_pb,
 )
 from services.clearing.application.close_window import CloseWindow
 from services.clearing.application.fare_audit import FareAudit, PublishFarePack
+from services.clearing.application.find_gaps import FindGaps, ListGaps
 from services.clearing.application.get_result import GetResult
 from services.clearing.application.messages import (
     file_to_pb,
@@ -54,6 +56,8 @@ class UseCases:
     get_result: GetResult
     publish_fare_pack: PublishFarePack
     fare_audit: FareAudit
+    find_gaps: FindGaps
+    list_gaps: ListGaps
     close_window: CloseWindow
     prove: Prove
     clock: Clock
@@ -281,6 +285,20 @@ class ClearingApi(ClearingServiceServicer):
         explanation = await self._do.fare_audit.explain(int(terminal), int(seq))
         caller(context).must_own(explanation.record.participant)
         return explanation_to_pb(explanation)
+
+    async def FindGaps(self, request: service.FindGapsRequest, context: Context) -> service.FindGapsResponse:
+        found = await self._do.find_gaps()
+        return service.FindGapsResponse(opened_count=found.opened, ended_count=found.ended)
+
+    async def ListGaps(self, request: service.ListGapsRequest, context: Context) -> service.ListGapsResponse:
+        participant = _scope(caller(context), request.participant)
+        after = page_key("ListGaps", request.page_token, (int,))
+        size = page_size(request.page_size)
+        page = await self._do.list_gaps(
+            participant, request.kind, open_only=request.open_only, after=int(after[0] or 0) if after else 0, size=size
+        )
+        token = page_token("ListGaps", (page[-1].id,)) if len(page) == size else ""
+        return service.ListGapsResponse(gaps=map(gap_to_pb, page), next_page_token=token)
 
     async def Prove(self, request: service.ProveRequest, context: Context) -> service.ProveResponse:
         proof = await self._do.prove()

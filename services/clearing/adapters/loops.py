@@ -5,6 +5,7 @@ import contextlib
 
 from libs.errors import DependencyUnavailable
 from libs.runtime.logging import get_logger
+from services.clearing.application.find_gaps import FindGaps
 from services.clearing.application.intake import Reconcile
 from services.clearing.application.judge_files import JudgeFiles
 from services.clearing.application.rejudge import Rejudge
@@ -13,17 +14,25 @@ log = get_logger("citycard.clearing")
 
 _IDLE_S = 1.0
 _AWAY_S = 1.0
+_GAPS_PERIOD_S = 3600.0
 
 
 class Loops:
     """The clearing service's own background work."""
 
     def __init__(
-        self, judge_files: JudgeFiles, rejudge: Rejudge, reconcile: Reconcile, *, reconcile_period_s: float
+        self,
+        judge_files: JudgeFiles,
+        rejudge: Rejudge,
+        reconcile: Reconcile,
+        find_gaps: FindGaps,
+        *,
+        reconcile_period_s: float,
     ) -> None:
         self._judge_files = judge_files
         self._rejudge = rejudge
         self._reconcile = reconcile
+        self._find_gaps = find_gaps
         self._reconcile_period_s = reconcile_period_s
         self._woken = asyncio.Event()
 
@@ -66,3 +75,11 @@ class Loops:
             except DependencyUnavailable as away:
                 log.warning("clearing.dependency_away", **away.facts)
             await asyncio.sleep(self._reconcile_period_s)
+
+    async def gaps(self) -> None:
+        """Look for missing counters now and then; the first look waits, so that a start disturbs nobody."""
+        while True:
+            await asyncio.sleep(_GAPS_PERIOD_S)
+            found = await self._find_gaps()
+            if found.opened or found.ended:
+                log.info("clearing.gaps_found", opened=found.opened, ended=found.ended)

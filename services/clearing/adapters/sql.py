@@ -13,6 +13,7 @@ from libs.runtime.database import UnitOfWork, driver_connection
 from libs.runtime.requests import decode_answer, encode_answer
 from services.clearing.adapters.audits import SqlAudits
 from services.clearing.adapters.files import SqlFiles
+from services.clearing.adapters.gaps import SqlGaps
 from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
@@ -349,6 +350,7 @@ class ClearingUnitOfWork(UnitOfWork):
     files: SqlFiles
     postings: SqlPostings
     audits: SqlAudits
+    gaps: SqlGaps
     windows: SqlWindows
     records: SqlRecords
     proofs: SqlProofs
@@ -359,6 +361,7 @@ class ClearingUnitOfWork(UnitOfWork):
         self.files = SqlFiles(self.connection)
         self.postings = SqlPostings(self.connection)
         self.audits = SqlAudits(self.connection)
+        self.gaps = SqlGaps(self.connection)
         self.windows = SqlWindows(self.connection)
         self.records = SqlRecords(self.connection)
         self.proofs = SqlProofs(self.connection)

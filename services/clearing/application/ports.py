@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from libs.records import otr
 from services.clearing.domain.audit import Deviations, FarePack
+from services.clearing.domain.gaps import Gap
 from services.clearing.domain.judgement import I64, Judgement, Known
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, PostingLine
@@ -298,6 +299,47 @@ class Audits(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredGap:
+    """One row of the gap ledger; `reason` is a `GapEnd`, 0 while `closed_at` is None."""
+
+    id: int
+    kind: int
+    holder: str
+    first: int
+    last: int
+    participant: str
+    opened_at: datetime
+    closed_at: datetime | None
+    reason: int
+
+
+class Gaps(Protocol):
+    """The gap ledger."""
+
+    async def since(self) -> int:
+        """The last file that was looked at, locked for this transaction."""
+        ...
+
+    async def looked(self) -> None:
+        """Everything that is judged has been looked at."""
+        ...
+
+    async def missing(self, since: int, at: datetime) -> list[Gap]:
+        """What is missing of the counters with records of files after one."""
+        ...
+
+    async def open(self, since: int, lost_before: datetime) -> tuple[list[Gap], list[Gap]]:
+        """Open gaps of these counters; and those of others that were opened before an instant."""
+        ...
+
+    async def add(self, gaps: Sequence[Gap]) -> None: ...
+    async def end(self, gaps: Sequence[Gap], at: datetime) -> None: ...
+    async def page(
+        self, participant: str | None, kind: int, *, open_only: bool, after: int, size: int
+    ) -> list[StoredGap]: ...
+
+
 class Windows(Protocol):
     """Windows and statements."""
 
@@ -346,6 +388,7 @@ class UnitOfWork(Protocol):
     files: Any
     postings: Any
     audits: Any
+    gaps: Any
     windows: Any
     records: Any
     proofs: Any

@@ -124,11 +124,11 @@ class Centre:
             connection.execute(
                 "TRUNCATE participant, issuer_key, industry_limit, card, card_load, terminal, psam, listing, file, "
                 "record, waiting_record, fare_deviation, fare_pack, settlement_window, position_delta, batch, "
-                "batch_line, statement, "
+                "batch_line, statement, counter_gap, "
                 "request_claim, outbox, inbox RESTART IDENTITY CASCADE"
             )
             connection.execute("UPDATE list_state SET version = 0")
-            connection.execute("UPDATE counter SET next = 1")
+            connection.execute("UPDATE counter SET next = CASE name WHEN 'gap_file' THEN 0 ELSE 1 END")
 
     async def codes(self, upload: Upload) -> list[int]:
         async with self.unit_of_work() as uow:

@@ -81,6 +81,58 @@ FARE_DEVIATION_KIND_UNEXPLAINED: FareDeviationKind.ValueType  # 4
 """No rule of the pack makes this price."""
 Global___FareDeviationKind: _TypeAlias = FareDeviationKind  # noqa: Y015
 
+class _GapKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GapKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GAP_KIND_UNSPECIFIED: _GapKind.ValueType  # 0
+    """Never sent; in a request: both."""
+    GAP_KIND_TERMINAL: _GapKind.ValueType  # 1
+    """Sequence of a terminal, the one that enters the TAC."""
+    GAP_KIND_CARD: _GapKind.ValueType  # 2
+    """Offline counter of a card."""
+
+class GapKind(_GapKind, metaclass=_GapKindEnumTypeWrapper):
+    """Whose counter has a gap."""
+
+GAP_KIND_UNSPECIFIED: GapKind.ValueType  # 0
+"""Never sent; in a request: both."""
+GAP_KIND_TERMINAL: GapKind.ValueType  # 1
+"""Sequence of a terminal, the one that enters the TAC."""
+GAP_KIND_CARD: GapKind.ValueType  # 2
+"""Offline counter of a card."""
+Global___GapKind: _TypeAlias = GapKind  # noqa: Y015
+
+class _GapEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GapEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GAP_END_UNSPECIFIED: _GapEnd.ValueType  # 0
+    """It is open."""
+    GAP_END_FILLED: _GapEnd.ValueType  # 1
+    """The records came."""
+    GAP_END_PARTLY_FILLED: _GapEnd.ValueType  # 2
+    """Some of the records came; the rest goes on as gaps of the same age."""
+    GAP_END_LOST: _GapEnd.ValueType  # 3
+    """Thirty days without the records."""
+
+class GapEnd(_GapEnd, metaclass=_GapEndEnumTypeWrapper):
+    """Why a gap ended."""
+
+GAP_END_UNSPECIFIED: GapEnd.ValueType  # 0
+"""It is open."""
+GAP_END_FILLED: GapEnd.ValueType  # 1
+"""The records came."""
+GAP_END_PARTLY_FILLED: GapEnd.ValueType  # 2
+"""Some of the records came; the rest goes on as gaps of the same age."""
+GAP_END_LOST: GapEnd.ValueType  # 3
+"""Thirty days without the records."""
+Global___GapEnd: _TypeAlias = GapEnd  # noqa: Y015
+
 class _WindowState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -384,6 +436,64 @@ class Record(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Record: _TypeAlias = Record  # noqa: Y015
+
+@_typing.final
+class Gap(_message.Message):
+    """Consecutive counters that no record has brought."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    PARTICIPANT_FIELD_NUMBER: _builtins.int
+    OPEN_TIME_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`gaps/{number}`."""
+    kind: Global___GapKind.ValueType
+    """Whose counter."""
+    holder: _builtins.str
+    """`terminals/{terminal}` or `cards/{card}`."""
+    first: _builtins.int
+    """First missing counter."""
+    last: _builtins.int
+    """Last missing counter."""
+    participant: _builtins.str
+    """`participants/{participant}` that is asked for the records; empty for cards: any acquirer may hold them."""
+    end: Global___GapEnd.ValueType
+    """Why it ended."""
+    @_builtins.property
+    def open_time(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of them was found missing."""
+
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; unset while it is open."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: Global___GapKind.ValueType = ...,
+        holder: _builtins.str = ...,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+        participant: _builtins.str = ...,
+        open_time: _timestamp_pb2.Timestamp | None = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
+        end: Global___GapEnd.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "open_time", b"open_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "end", b"end", "first", b"first", "holder", b"holder", "kind", b"kind", "last", b"last", "name", b"name", "open_time", b"open_time", "participant", b"participant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Gap: _TypeAlias = Gap  # noqa: Y015
 
 @_typing.final
 class FarePack(_message.Message):

@@ -488,6 +488,115 @@ class ExplainChargeResponse(_message.Message):
 Global___ExplainChargeResponse: _TypeAlias = ExplainChargeResponse  # noqa: Y015
 
 @_typing.final
+class FindGapsRequest(_message.Message):
+    """Request of FindGaps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindGapsRequest: _TypeAlias = FindGapsRequest  # noqa: Y015
+
+@_typing.final
+class FindGapsResponse(_message.Message):
+    """Response of FindGaps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENED_COUNT_FIELD_NUMBER: _builtins.int
+    ENDED_COUNT_FIELD_NUMBER: _builtins.int
+    opened_count: _builtins.int
+    """Gaps that were opened."""
+    ended_count: _builtins.int
+    """Gaps that ended."""
+    def __init__(
+        self,
+        *,
+        opened_count: _builtins.int = ...,
+        ended_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_count", b"ended_count", "opened_count", b"opened_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindGapsResponse: _TypeAlias = FindGapsResponse  # noqa: Y015
+
+@_typing.final
+class ListGapsRequest(_message.Message):
+    """Request of ListGaps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTICIPANT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    OPEN_ONLY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    participant: _builtins.str
+    """Only of this `participants/{participant}`; empty: all that the caller may see."""
+    kind: _clearing_pb2.GapKind.ValueType
+    """Only of this kind."""
+    open_only: _builtins.bool
+    """Only open ones."""
+    page_size: _builtins.int
+    """At most so many, 1 to 1000; 0 means 100."""
+    page_token: _builtins.str
+    """From the response before."""
+    def __init__(
+        self,
+        *,
+        participant: _builtins.str = ...,
+        kind: _clearing_pb2.GapKind.ValueType = ...,
+        open_only: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "open_only", b"open_only", "page_size", b"page_size", "page_token", b"page_token", "participant", b"participant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGapsRequest: _TypeAlias = ListGapsRequest  # noqa: Y015
+
+@_typing.final
+class ListGapsResponse(_message.Message):
+    """Response of ListGaps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def gaps(self) -> _containers.RepeatedCompositeFieldContainer[_clearing_pb2.Gap]:
+        """The gaps."""
+
+    def __init__(
+        self,
+        *,
+        gaps: _abc.Iterable[_clearing_pb2.Gap] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gaps", b"gaps", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGapsResponse: _TypeAlias = ListGapsResponse  # noqa: Y015
+
+@_typing.final
 class GetRegistryStateRequest(_message.Message):
     """Request of GetRegistryState."""
 

@@ -136,6 +136,16 @@ class ClearingServiceStub:
                 request_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeRequest.SerializeToString,
                 response_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeResponse.FromString,
                 _registered_method=True)
+        self.FindGaps = channel.unary_unary(
+                '/citycard.clearing.v1.ClearingService/FindGaps',
+                request_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.FindGapsRequest.SerializeToString,
+                response_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.FindGapsResponse.FromString,
+                _registered_method=True)
+        self.ListGaps = channel.unary_unary(
+                '/citycard.clearing.v1.ClearingService/ListGaps',
+                request_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListGapsRequest.SerializeToString,
+                response_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListGapsResponse.FromString,
+                _registered_method=True)
         self.Prove = channel.unary_unary(
                 '/citycard.clearing.v1.ClearingService/Prove',
                 request_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ProveRequest.SerializeToString,
@@ -298,6 +308,21 @@ class ClearingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindGaps(self, request, context):
+        """Looks for missing counters of terminals and cards among the records that came since the last look, and ends gaps that were
+        filled or are older than thirty days. Runs by itself every hour; a second look at once changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGaps(self, request, context):
+        """The gap ledger in the order in which gaps were found. A participant sees its own terminals only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Prove(self, request, context):
         """Recomputes verdict counts, positions and statements, the statements from the stored uploads. Reads only.
         """
@@ -407,6 +432,16 @@ def add_ClearingServiceServicer_to_server(servicer, server):
                     servicer.ExplainCharge,
                     request_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeRequest.FromString,
                     response_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeResponse.SerializeToString,
+            ),
+            'FindGaps': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindGaps,
+                    request_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.FindGapsRequest.FromString,
+                    response_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.FindGapsResponse.SerializeToString,
+            ),
+            'ListGaps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGaps,
+                    request_deserializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListGapsRequest.FromString,
+                    response_serializer=citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListGapsResponse.SerializeToString,
             ),
             'Prove': grpc.unary_unary_rpc_method_handler(
                     servicer.Prove,
@@ -955,6 +990,60 @@ class ClearingService:
             '/citycard.clearing.v1.ClearingService/ExplainCharge',
             citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeRequest.SerializeToString,
             citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ExplainChargeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindGaps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.clearing.v1.ClearingService/FindGaps',
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.FindGapsRequest.SerializeToString,
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.FindGapsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGaps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/citycard.clearing.v1.ClearingService/ListGaps',
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListGapsRequest.SerializeToString,
+            citycard_dot_clearing_dot_v1_dot_clearing__service__pb2.ListGapsResponse.FromString,
             options,
             channel_credentials,
             insecure,

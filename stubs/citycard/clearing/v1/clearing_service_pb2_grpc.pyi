@@ -92,6 +92,12 @@ class ClearingServiceStub:
     """Why a record cost what it cost: the steps of the fare pack in force at its instant, in Chinese and English, read from the
     stored upload. A participant sees its own records only. Refusals, first match wins: RECORD_UNKNOWN, FARE_PACK_UNKNOWN (NOT_FOUND).
     """
+    FindGaps: _grpc.UnaryUnaryMultiCallable[_clearing_service_pb2.FindGapsRequest, _clearing_service_pb2.FindGapsResponse]
+    """Looks for missing counters of terminals and cards among the records that came since the last look, and ends gaps that were
+    filled or are older than thirty days. Runs by itself every hour; a second look at once changes nothing.
+    """
+    ListGaps: _grpc.UnaryUnaryMultiCallable[_clearing_service_pb2.ListGapsRequest, _clearing_service_pb2.ListGapsResponse]
+    """The gap ledger in the order in which gaps were found. A participant sees its own terminals only."""
     Prove: _grpc.UnaryUnaryMultiCallable[_clearing_service_pb2.ProveRequest, _clearing_service_pb2.ProveResponse]
     """Recomputes verdict counts, positions and statements, the statements from the stored uploads. Reads only."""
 
@@ -158,6 +164,12 @@ class ClearingServiceAsyncStub(ClearingServiceStub):
     """Why a record cost what it cost: the steps of the fare pack in force at its instant, in Chinese and English, read from the
     stored upload. A participant sees its own records only. Refusals, first match wins: RECORD_UNKNOWN, FARE_PACK_UNKNOWN (NOT_FOUND).
     """
+    FindGaps: _aio.UnaryUnaryMultiCallable[_clearing_service_pb2.FindGapsRequest, _clearing_service_pb2.FindGapsResponse]  # type: ignore[assignment]
+    """Looks for missing counters of terminals and cards among the records that came since the last look, and ends gaps that were
+    filled or are older than thirty days. Runs by itself every hour; a second look at once changes nothing.
+    """
+    ListGaps: _aio.UnaryUnaryMultiCallable[_clearing_service_pb2.ListGapsRequest, _clearing_service_pb2.ListGapsResponse]  # type: ignore[assignment]
+    """The gap ledger in the order in which gaps were found. A participant sees its own terminals only."""
     Prove: _aio.UnaryUnaryMultiCallable[_clearing_service_pb2.ProveRequest, _clearing_service_pb2.ProveResponse]  # type: ignore[assignment]
     """Recomputes verdict counts, positions and statements, the statements from the stored uploads. Reads only."""
 
@@ -341,6 +353,24 @@ class ClearingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Why a record cost what it cost: the steps of the fare pack in force at its instant, in Chinese and English, read from the
         stored upload. A participant sees its own records only. Refusals, first match wins: RECORD_UNKNOWN, FARE_PACK_UNKNOWN (NOT_FOUND).
         """
+
+    @_abc_1.abstractmethod
+    def FindGaps(
+        self,
+        request: _clearing_service_pb2.FindGapsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_service_pb2.FindGapsResponse, _abc.Awaitable[_clearing_service_pb2.FindGapsResponse]]:
+        """Looks for missing counters of terminals and cards among the records that came since the last look, and ends gaps that were
+        filled or are older than thirty days. Runs by itself every hour; a second look at once changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGaps(
+        self,
+        request: _clearing_service_pb2.ListGapsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_service_pb2.ListGapsResponse, _abc.Awaitable[_clearing_service_pb2.ListGapsResponse]]:
+        """The gap ledger in the order in which gaps were found. A participant sees its own terminals only."""
 
     @_abc_1.abstractmethod
     def Prove(
