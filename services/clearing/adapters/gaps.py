@@ -62,7 +62,7 @@ class SqlGaps:
         return found
 
     async def open(self, since: int, lost_before: datetime) -> tuple[list[Gap], list[Gap]]:
-        """Open and lost gaps of the counters with records of files after one; and open ones of others that are too old."""
+        """Open and lost gaps of counters with records of files after one; and open ones of others that are too old."""
         query = text(
             "SELECT g.*, (g.kind = 1 AND EXISTS (SELECT FROM record r WHERE r.terminal_number = g.key AND "
             "r.file_id > :since)) OR (g.kind = 2 AND EXISTS (SELECT FROM record r WHERE r.card_id = g.key AND "
