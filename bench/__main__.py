@@ -10,11 +10,7 @@ from rich.console import Console
 from bench.result import Context, Result, show, write
 
 # Each is a module of this package with `run(context) -> list[Result]`; the shortest first.
-<<<<<<< HEAD
-BENCHES = ("purse", "card", "idle", "intake", "clearing", "ledger")
-=======
-BENCHES = ("purse", "cardlist", "idle", "intake")
->>>>>>> a73eaf0 (Compact lists measured; papers brought up to what stands)
+BENCHES = ("purse", "card", "idle", "intake", "clearing", "ledger", "cardlist")
 RESULTS = Path(__file__).with_name("results.json")
 ROOT = Path("var") / "bench"
 

