@@ -164,6 +164,8 @@ def make_terminals(keys: SoftKeyStore, terminals: TerminalColumns, clock: FixedC
                 blacklist,
                 parameter_version=PARAMETER_VERSION,
                 aids=(JT.aid,),
+                # Every tap of the plan has happened, also two of one card within a moment: two riders with one card.
+                double_tap_s=0,
             )
         )
     return made
