@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import city  # noqa: F401 (before anything loads gRPC: it says how processes are started)
+
 if TYPE_CHECKING:
     from city.certificates import Certificates
     from city.postgres import DatabaseUrls
