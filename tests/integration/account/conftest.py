@@ -14,7 +14,7 @@ from services.account.adapters.sql_accounts import AccountIds
 from services.account.adapters.unit_of_work import AccountUnitOfWork
 from tests.unit.account.suites import Ledger
 
-_EMPTY = (
+EMPTY = (
     "TRUNCATE account, purse, journal, entry, reservation, reservation_leg, batch_fold, purse_opening, movement,"
     " purse_item,"
     " request_claim, outbox, inbox, dead_letter RESTART IDENTITY;"
@@ -33,7 +33,7 @@ def migrated(database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
 def books(migrated: DatabaseUrls) -> DatabaseUrls:
     """The database with nothing in it."""
     with psycopg.connect(migrated.owner, autocommit=True) as connection:
-        connection.execute(_EMPTY)
+        connection.execute(EMPTY)
     return migrated
 
 
