@@ -1,4 +1,4 @@
-"""The operator's commands of the local city: up, down, status, serve, migrate, certificate.
+"""The operator's commands of the local city: up, down, status, serve, migrate, dead-letters, certificate.
 
 What they use is imported inside them, so that `citycard --help` answers at once.
 """
@@ -27,7 +27,7 @@ ServiceArgument = Annotated[str, typer.Argument(help=f"One of: {', '.join(SERVIC
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    for command in (up, down, status, serve, migrate, certificate):
+    for command in (up, down, status, serve, migrate, dead_letters, certificate):
         app.command()(command)
 
 
@@ -191,6 +191,22 @@ def migrate(service: ServiceArgument, root: RootOption = DEFAULT_ROOT) -> None:
     _become(service, "migrate", root, None)
 
 
+def dead_letters(
+    service: ServiceArgument,
+    root: RootOption = DEFAULT_ROOT,
+    replay: Annotated[
+        list[str] | None, typer.Option("--replay", help="Try this event again; may be given several times.")
+    ] = None,
+    replay_all: Annotated[bool, typer.Option("--replay-all", help="Try all of them again.")] = False,
+) -> None:
+    """List the events that a service could not digest, one JSON object a line; or have it try some again.
+
+    The running service tries again within seconds; what fails once more stays, with its new reason.
+    """
+    more = ["--replay-all"] if replay_all else ["--replay", *replay] if replay else []
+    _become(service, "dead-letters", root, None, *more)
+
+
 def certificate(
     kind: Annotated[
         str,
@@ -217,7 +233,7 @@ def certificate(
     typer.echo(f"--cacert {files.ca} --cert {files.cert} --key {files.key}")
 
 
-def _become(service: str, verb: str, root: Path, clock: str | None) -> NoReturn:
+def _become(service: str, verb: str, root: Path, clock: str | None, *more: str) -> NoReturn:
     """Replace this process by a service, so that signals and the exit status are its own."""
     import os
     import sys
@@ -250,7 +266,7 @@ def _become(service: str, verb: str, root: Path, clock: str | None) -> NoReturn:
         if sys.stderr.isatty():
             environment["CITYCARD_LOG_FORMAT"] = "console"
         state.record(service, ProcessMark.of(os.getpid()))
-    command = [*service_program(service), verb]
+    command = [*service_program(service), verb, *more]
     os.execve(command[0], command, environment)
 
 

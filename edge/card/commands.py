@@ -25,9 +25,8 @@ CardOption = Annotated[
 ]
 TraceOption = Annotated[Path | None, typer.Option("--trace", help="Write every exchange to this file.")]
 SeedOption = Annotated[
-    str, typer.Option("--seed", help="Test keys are made of this text; the default is that of a local city.")
+    str | None, typer.Option("--seed", help="Test keys are made of this text; by default those of a local city.")
 ]
-_LOCAL_CITY_SEED = "citycard local city"
 
 card_app = typer.Typer(
     name="card",
@@ -166,7 +165,7 @@ def personalise(
     serial: Annotated[int, typer.Option("--serial", help="Issue serial.", min=0)] = 1,
     algorithm: Annotated[int, typer.Option("--algorithm", help="0 for 3DES, 4 for SM4.")] = 0,
     balance_fen: Annotated[int, typer.Option("--balance-fen", help="Of a virtual card, to begin with.", min=0)] = 0,
-    seed: SeedOption = _LOCAL_CITY_SEED,
+    seed: SeedOption = None,
     transport_key_file: Annotated[
         Path | None,
         typer.Option("--transport-key-file", help="Hexadecimal maintenance key of the blank card.", exists=True),
@@ -204,7 +203,7 @@ def personalise(
 def virtual(
     card: CardOption = None,
     port: Annotated[int, typer.Option("--port", help="Of the virtual reader's slot.")] = 0x8C7B,
-    seed: SeedOption = _LOCAL_CITY_SEED,
+    seed: SeedOption = None,
     balance_fen: Annotated[int, typer.Option("--balance-fen", help="Of a card that is made now.", min=0)] = 5000,
 ) -> None:
     """Lay a virtual card on the virtual reader of pcscd until stopped; every PC/SC program can speak to it.
@@ -240,13 +239,13 @@ def _until_stopped(wait: object) -> None:
         continue
 
 
-def _test_keys(seed: str, city: str) -> "KeyStore":
-    from libs.keystore.dev import demo_keystore
+def _test_keys(seed: str | None, city: str) -> "KeyStore":
+    from libs.keystore.dev import LOCAL_CITY_SEED, demo_keystore
     from libs.purse.scheme import Scheme
     from libs.records.numbers import Role, institution_bytes, institution_id
 
     issuer = institution_bytes(institution_id(Role.ISSUER, "00", city))
-    return demo_keystore(seed, [(scheme, issuer) for scheme in Scheme])
+    return demo_keystore(seed or LOCAL_CITY_SEED, [(scheme, issuer) for scheme in Scheme])
 
 
 def _bytes(text: str) -> bytes:

@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind
 
 from libs.runtime import telemetry
 from libs.runtime.database import UnitOfWork
+from libs.runtime.dead_letters import DeadLetter, DeadLetters
 from libs.runtime.events import (
     EventMeta,
     check_nats,
@@ -115,6 +116,7 @@ class Consumer(Generic[U]):
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_alive())
+                group.create_task(self._try_buried_again())
                 for source, wanted in subjects.items():
                     group.create_task(self._consume(source, wanted))
         finally:
@@ -205,20 +207,20 @@ class Consumer(Generic[U]):
         delivery_count = message.metadata.num_delivered or 1
         try:
             meta = EventMeta.read(message.subject, message.headers or {}, delivery_count)
-            event = self._parse(message)
+            event = self._parse(message.subject, message.data)
         except (ValueError, Undigestible) as mistake:
             await self._bury(message, None, str(mistake), delivery_count)
             return True
         return await self._deliver(message, event, meta)
 
-    def _parse(self, message: Msg) -> Message:
-        known = self._types.get(message.subject)
+    def _parse(self, subject: str, payload: bytes) -> Message:
+        known = self._types.get(subject)
         if known is None:
-            raise Undigestible(f"no handler for {message.subject}")
+            raise Undigestible(f"no handler for {subject}")
         try:
-            return known[0].FromString(message.data)
+            return known[0].FromString(payload)
         except DecodeError:
-            raise Undigestible(f"the payload is no {message.subject}") from None
+            raise Undigestible(f"the payload is no {subject}") from None
 
     async def _deliver(self, message: Msg, event: Message, meta: EventMeta) -> bool:
         labels = {"consumer": self._durable, "type": message.subject}
@@ -252,9 +254,7 @@ class Consumer(Generic[U]):
         away = dependency_of(error)
         if away is None and meta.delivery_count >= self._delivery.deliveries_max:
             log.error("event.given_up", type=meta.type, event_id=str(meta.event_id), exc_info=error)
-            # The first line only: what a database adds below it quotes the row.
-            words = str(error).splitlines()[:1]
-            await self._bury(message, meta, ": ".join([type(error).__name__, *words]), meta.delivery_count)
+            await self._bury(message, meta, _reason_of(error), meta.delivery_count)
             return True
         exponent = min(meta.delivery_count - 1, 16)
         pause = min(self._delivery.retry_s * 2**exponent, self._delivery.retry_s_max)
@@ -300,6 +300,45 @@ class Consumer(Generic[U]):
         self._dead.add(1, {"consumer": self._durable, "type": message.subject})
         log.error("event.buried", type=message.subject, event_id=str(event_id), why=reason[:500])
 
+    async def _try_buried_again(self) -> None:
+        """Give buried events another try when somebody asked for it (`DeadLetters.ask`)."""
+        while True:
+            await asyncio.sleep(self._delivery.idle_s)
+            try:
+                async with self._unit_of_work() as uow:
+                    asked = await DeadLetters(uow.connection).asked(self._durable)
+                for event_id in asked:
+                    await self._try_again(event_id)
+            except Exception as error:
+                if dependency_of(error) is None:
+                    raise
+                log.warning("consumer.replay_waits", error=repr(error)[:300])
+
+    async def _try_again(self, event_id: uuid.UUID) -> None:
+        """Effect, inbox row and the end of the letter in one transaction; or the letter with its new reason."""
+        try:
+            async with self._unit_of_work() as uow:
+                letters = DeadLetters(uow.connection)
+                letter = await letters.take(self._durable, event_id)
+                if letter is None:
+                    return
+                event = self._parse(letter.subject, letter.payload)
+                if await uow.inbox.claim(self._durable, event_id):
+                    _, handler = self._types[letter.subject]
+                    await handler(event, _meta_of(letter), uow)
+                await letters.end(self._durable, event_id)
+                await uow.commit()
+            self._handled.add(1, {"consumer": self._durable, "type": letter.subject})
+            log.info("event.dug_out", type=letter.subject, event_id=str(event_id))
+        except Exception as error:
+            if dependency_of(error) is not None:
+                raise
+            reason = str(error) if isinstance(error, Undigestible) else _reason_of(error)
+            async with self._unit_of_work() as uow:
+                await DeadLetters(uow.connection).failed_again(self._durable, event_id, reason)
+                await uow.commit()
+            log.exception("event.buried_again", event_id=str(event_id), why=reason[:500])
+
     async def _keep_alive(self) -> None:
         """Tell the bus that what we hold is not lost: its turn may be minutes away behind a long handler."""
         while True:
@@ -307,3 +346,20 @@ class Consumer(Generic[U]):
             for message in list(self._waiting.values()):
                 with contextlib.suppress(nats.errors.Error):
                     await message.in_progress()
+
+
+def _reason_of(error: Exception) -> str:
+    """Name and first line: what a database adds below it quotes the row."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+
+
+def _meta_of(letter: DeadLetter) -> EventMeta:
+    assert letter.occurred_at is not None, "a letter without readable headers is never asked for"
+    return EventMeta(
+        event_id=letter.event_id,
+        type=letter.subject,
+        source=f"citycard://service/{service_of(letter.subject)}",
+        occurred_at=letter.occurred_at,
+        delivery_count=letter.delivery_count + 1,
+        traceparent=letter.traceparent,
+    )

@@ -4,7 +4,6 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -52,11 +51,3 @@ class Inbox:
             "occurred_at": occurred_at,
         }
         await self._connection.execute(insert(TABLES.dead_letter).values(values).on_conflict_do_nothing())
-
-    async def prune(self, before: datetime) -> int:
-        """Forget events handled before a moment; returns how many.
-
-        Choose a moment older than both the streams (30 days) and the outboxes (7 days) keep events.
-        """
-        result = await self._connection.execute(delete(TABLES.inbox).where(TABLES.inbox.c.handled_at < before))
-        return result.rowcount

@@ -1,12 +1,15 @@
-"""The command line of every service: `python -m services.<service> serve | relay | migrate`."""
+"""The command line of every service: `python -m services.<service> serve | relay | migrate | dead-letters`."""
 
 import argparse
 import asyncio
+import json
 import sys
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from libs.runtime.contract import ContractIncomplete
+from libs.runtime.dead_letters import DeadLetter, DeadLetters
 from libs.runtime.logging import configure_logging
 from libs.runtime.server import AddressInUse, ServiceParts, run
 from libs.runtime.settings import ServiceSettings, SettingsInvalid
@@ -38,7 +41,8 @@ def main(
     """Run one service by its command line.
 
     `serve` answers calls and runs the background loops, `relay` runs the loops only, `migrate` brings the schema up
-    to date as the owner of the database and prints `from→to`.
+    to date as the owner of the database and prints `from→to`, `dead-letters` lists events that could not be digested,
+    or asks the running service to try some of them again.
 
     Args:
         service_name: `card`, ...
@@ -48,11 +52,20 @@ def main(
         arguments: Instead of the process's own.
 
     Returns:
-        Exit status: 0 after a clean stop, 2 for settings or a contract that do not allow to start, 1 for a taken port.
+        Exit status: 0 after a clean stop, 2 for settings or a contract that do not allow to start, 1 for a taken port
+        or a dead letter that is not there or cannot be tried again.
     """
     parser = argparse.ArgumentParser(prog=f"python -m services.{service_name}")
-    parser.add_argument("command", choices=["serve", "relay", "migrate"], help="answer calls, only run loops, migrate")
-    command = parser.parse_args(arguments).command
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="answer calls and run the background loops")
+    commands.add_parser("relay", help="run the background loops only")
+    commands.add_parser("migrate", help="bring the schema up to date, as the owner of the database")
+    letters = commands.add_parser("dead-letters", help="list events that could not be digested, or try them again")
+    again = letters.add_mutually_exclusive_group()
+    again.add_argument("--replay", metavar="EVENT", nargs="+", type=uuid.UUID, help="try these again")
+    again.add_argument("--replay-all", action="store_true", help="try all of them again")
+    parsed = parser.parse_args(arguments)
+    command = parsed.command
     try:
         settings = build_settings()
     except SettingsInvalid as invalid:
@@ -62,6 +75,9 @@ def main(
     if command == "migrate":
         sys.stdout.write(f"{service_name}: {migrate(settings)}\n")
         return 0
+    if command == "dead-letters":
+        wanted = None if parsed.replay_all else parsed.replay or []
+        return asyncio.run(_dead_letters(settings, wanted))
     configure_telemetry(service_name, settings.otlp_endpoint)
     try:
         asyncio.run(_serve(build_parts, settings, calls=command == "serve"))
@@ -73,3 +89,38 @@ def main(
 
 async def _serve(build_parts: Callable[[S], Awaitable[ServiceParts]], settings: S, *, calls: bool) -> None:
     await run(await build_parts(settings), settings, calls=calls)
+
+
+async def _dead_letters(settings: ServiceSettings, wanted: list[uuid.UUID] | None) -> int:
+    """Print the letters, one JSON object a line, after asking for another try of some, or of all (None)."""
+    from libs.runtime.database import create_engine
+
+    engine = create_engine(settings)
+    asked = 0
+    try:
+        async with engine.begin() as connection:
+            letters = DeadLetters(connection)
+            if wanted != []:
+                asked = await letters.ask(wanted)
+            found = await letters.list()
+    finally:
+        await engine.dispose()
+    for letter in found:
+        sys.stdout.write(json.dumps(_shown(letter), ensure_ascii=False) + "\n")
+    sys.stderr.write(f"{settings.service}: {len(found)} dead letters, {asked} asked to be tried again\n")
+    return 1 if wanted and asked < len(set(wanted)) else 0
+
+
+def _shown(letter: DeadLetter) -> dict[str, object]:
+    """What an operator needs; not the payload, which may hold what belongs to a person."""
+    return {
+        "event": str(letter.event_id),
+        "type": letter.subject,
+        "consumer": letter.consumer,
+        "reason": letter.reason,
+        "tried": letter.delivery_count,
+        "bytes": len(letter.payload),
+        "occurred_at": letter.occurred_at.isoformat() if letter.occurred_at else None,
+        "buried_at": letter.buried_at.isoformat(),
+        "replay_asked_at": letter.replay_asked_at.isoformat() if letter.replay_asked_at else None,
+    }

@@ -2,17 +2,17 @@
 
 import asyncio
 import contextlib
-from datetime import timedelta
 from typing import Any
 
 import psycopg
 from nats.aio.client import Client as NatsClient
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.runtime import telemetry
 from libs.runtime.events import check_nats, ensure_stream, event_headers
+from libs.runtime.housekeeping import Keep, prune
 from libs.runtime.logging import get_logger
 from libs.runtime.outbox import WAKE_CHANNEL
 from libs.runtime.refusals import dependency_of
@@ -24,7 +24,6 @@ log = get_logger("citycard.relay")
 _ROUND_EVENTS_MAX = 500
 _ROUND_BYTES_MAX = 8 * 1024 * 1024
 _PRUNE_EVERY_S = 60.0
-_PRUNE_ROWS_MAX = 5000
 
 
 class Relay:
@@ -37,7 +36,7 @@ class Relay:
         replicas: Copies of the stream if the relay has to make it.
         poll_s: Longest sleep, seconds, when no notification comes (a pooler may swallow them).
         ack_timeout_s: How long the bus may take to confirm a round, seconds.
-        keep: How long published events stay for `republish`.
+        keep: How long the runtime's rows stay; the relay clears them away, once a minute.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Relay:
         replicas: int = 1,
         poll_s: float = 1.0,
         ack_timeout_s: float = 5.0,
-        keep: timedelta = timedelta(days=7),
+        keep: Keep | None = None,
     ) -> None:
         self._engine = engine
         self._nats = nats
@@ -58,7 +57,7 @@ class Relay:
         self._replicas = replicas
         self._poll_s = poll_s
         self._ack_timeout_s = ack_timeout_s
-        self._keep = keep
+        self._keep = keep or Keep()
         self._wake = asyncio.Event()
         self._pruned_at = 0.0
         self._published = telemetry.counter(telemetry.OUTBOX_PUBLISHED, "Events confirmed by the bus")
@@ -180,16 +179,8 @@ class Relay:
         if now - self._pruned_at < _PRUNE_EVERY_S:
             return
         self._pruned_at = now
-        outbox = TABLES.outbox
-        old = (
-            select(outbox.c.id)
-            .where(outbox.c.published_at < func.now() - self._keep)
-            .order_by(outbox.c.published_at)
-            .limit(_PRUNE_ROWS_MAX)
-        )
         try:
-            async with self._engine.begin() as connection:
-                await connection.execute(delete(outbox).where(outbox.c.id.in_(old)))
+            await prune(self._engine, self._keep)
         except SQLAlchemyError as error:
-            # Old rows cost space, not truth: a role without DELETE keeps its outbox for ever.
+            # Old rows cost space, not truth: a role without DELETE keeps them for ever.
             log.warning("relay.prune_failed", error=repr(error)[:300])

@@ -3,13 +3,12 @@
 import base64
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 from pydantic import ConfigDict, TypeAdapter
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -111,11 +110,6 @@ class RequestClaims:
         statement = update(self._table).where(*self._is(key)).values(answer=encode_answer(value))
         result = await self._connection.execute(statement)
         assert result.rowcount == 1, "answer a request only after claiming it in the same transaction"
-
-    async def prune(self, before: datetime) -> int:
-        """Forget claims older than a moment; returns how many. A retry that late is a new request."""
-        result = await self._connection.execute(delete(self._table).where(self._table.c.claimed_at < before))
-        return result.rowcount
 
     def _is(self, key: RequestKey) -> tuple[Any, ...]:
         columns = self._table.c

@@ -91,6 +91,7 @@ def runtime_tables(metadata: MetaData) -> RuntimeTables:
         Column("traceparent", Text, nullable=False, server_default=""),
         _moment("occurred_at", nullable=True),
         _moment("buried_at", default_now=True),
+        _moment("replay_asked_at", nullable=True),
     )
     return RuntimeTables(request_claim, outbox, inbox, dead_letter)
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.errors import RequestIdReused
 from libs.runtime.database import UnitOfWork, check_database, create_engine, driver_connection
+from libs.runtime.housekeeping import Keep, prune
 from libs.runtime.migrate import upgrade
 from libs.runtime.outbox import PAYLOAD_BYTES_MAX, EventTooLong
 from libs.runtime.refusals import dependency_of
@@ -134,14 +136,37 @@ async def test_an_answer_needs_its_claim(engine: AsyncEngine) -> None:
             await uow.requests.answer(KEY, RECEIPT)
 
 
-async def test_old_claims_can_be_forgotten(engine: AsyncEngine) -> None:
-    await use_case(engine, KEY, RECEIPT)
-    now = dt.datetime.now(dt.UTC)
+async def test_what_is_older_than_its_time_is_cleared_away_and_the_rest_stays(engine: AsyncEngine) -> None:
+    day = dt.timedelta(days=1)
     async with UnitOfWork(engine) as uow:
-        assert await uow.requests.prune(now - dt.timedelta(hours=1)) == 0
-        assert await uow.requests.prune(now + dt.timedelta(hours=1)) == 1
+        for request_id, age in (("old", 41), ("young", 39)):
+            await uow.requests.claim(RequestKey(KEY.caller, KEY.method, request_id, KEY.digest))
+            statement = (
+                "UPDATE request_claim SET claimed_at = now() - make_interval(days => :age) WHERE request_id = :id"
+            )
+            await uow.connection.execute(text(statement), {"age": age, "id": request_id})
+        for age in (21, 19):
+            await uow.inbox.claim("a", uuid.uuid4())
+            await uow.connection.execute(
+                text("UPDATE inbox SET handled_at = now() - make_interval(days => :age) WHERE handled_at > now() - :d"),
+                {"age": age, "d": day},
+            )
+        # One was published long ago, one lately, one waits since long: what waits is never cleared away.
+        await uow.outbox.add([Said(text=one) for one in ("long ago", "lately", "waits")])
+        ages = "(VALUES (1, 11), (2, 9)) AS a (place, days)"
+        await uow.connection.execute(
+            text(
+                f"UPDATE outbox SET published_at = now() - make_interval(days => a.days) FROM {ages} "
+                "WHERE outbox.id = (SELECT min(id) FROM outbox) + a.place - 1"
+            )
+        )
         await uow.commit()
-    assert await count(engine, "request_claim") == 0
+    keep = Keep(outbox=10 * day, inbox=20 * day, requests=40 * day)
+    assert await prune(engine, keep) == {"outbox": 1, "inbox": 1, "request_claim": 1}
+    assert await prune(engine, keep) == {"outbox": 0, "inbox": 0, "request_claim": 0}
+    assert await count(engine, "outbox") == 2
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT request_id FROM request_claim")) == "young"
 
 
 async def test_events_carry_the_clock_of_the_service(engine: AsyncEngine) -> None:

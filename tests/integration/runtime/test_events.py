@@ -2,12 +2,14 @@
 
 import asyncio
 import datetime as dt
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
@@ -16,8 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.runtime.consumer import Consumer, Delivery, Undigestible
 from libs.runtime.database import UnitOfWork
+from libs.runtime.dead_letters import DeadLetters
 from libs.runtime.events import EventMeta, connect_nats, ensure_streams, stream_name
 from libs.runtime.outbox import republish
+from libs.runtime.program import main
 from libs.runtime.relay import Relay
 from libs.testkit.clock import FakeClock
 from libs.testkit.echo import EchoSettings, Said
@@ -354,6 +358,81 @@ async def test_what_always_fails_is_buried_with_its_reason_and_others_go_on(
     assert told.headers is not None
     assert told.headers["ce-id"] == str(bad)
     assert told.headers["citycard-reason"] == "RuntimeError: cannot"
+
+
+async def test_buried_events_have_their_effect_once_when_they_are_tried_again(
+    engine: AsyncEngine, bus: NatsClient, admin: NatsClient, effects: Effects
+) -> None:
+    mended = False
+
+    async def handle(event: Any, meta: EventMeta, uow: UnitOfWork) -> None:
+        await write_effect(event, meta, uow)
+        if not mended or event.text == "hopeless":
+            raise Undigestible("not yet" if not mended else "never")
+
+    first, hopeless, left = await say(engine, "first", "hopeless", "left")
+    async with running(a_relay(admin, engine).run, a_consumer(bus, engine, handle, idle_s=0.2).run):
+        await until(lambda: _buried(engine, 3))
+        mended = True
+        async with engine.begin() as connection:
+            assert await DeadLetters(connection).ask([first, hopeless, uuid.uuid4()]) == 2
+        await until_effects(effects, "first")
+        await until(lambda: _buried(engine, 2))
+        await until(lambda: _reason_is(engine, hopeless, "never"))
+        # Asked again although it has had its effect by another way: the inbox knows.
+        async with UnitOfWork(engine) as uow:
+            assert await uow.inbox.claim("card_test", left)
+            await DeadLetters(uow.connection).ask()
+            await uow.commit()
+        await until(lambda: _buried(engine, 1))
+    assert await effects() == ["first"]
+    (letter,) = await rows(engine, "SELECT * FROM dead_letter")
+    assert (letter.event_id, letter.delivery_count, letter.replay_asked_at) == (hopeless, 3, None)
+
+
+async def _reason_is(engine: AsyncEngine, event_id: uuid.UUID, reason: str) -> bool:
+    found = await rows(engine, "SELECT event_id, reason, replay_asked_at FROM dead_letter")
+    return any((row.event_id, row.reason, row.replay_asked_at) == (event_id, reason, None) for row in found)
+
+
+def test_an_operator_lists_dead_letters_and_has_them_tried_again(
+    settings: EchoSettings,
+    shared_database: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The logging of a process of its own must not become that of all tests.
+    monkeypatch.setattr("libs.runtime.program.configure_logging", lambda *values, **named: None)
+    known, unreadable = uuid.uuid4(), uuid.uuid4()
+    with psycopg.connect(shared_database.application.replace("+psycopg", "")) as connection:
+        connection.execute("DELETE FROM dead_letter")
+        for event_id, moment in ((known, "2018-09-01T00:00:00Z"), (unreadable, None)):
+            connection.execute(
+                "INSERT INTO dead_letter (consumer, event_id, subject, payload, reason, delivery_count, occurred_at) "
+                "VALUES ('card_test', %s, 'citycard.echo.v1.Said', 'secret', '无法处理', 3, %s)",
+                (event_id, moment),
+            )
+
+    def run(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
+        status = main("echo", lambda: settings, _no_parts, arguments=["dead-letters", *arguments])
+        return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    status, listed = run()
+    assert (status, {line["event"] for line in listed}) == (0, {str(known), str(unreadable)})
+    assert {line["reason"] for line in listed} == {"无法处理"}
+    assert "secret" not in str(listed)
+    status, listed = run("--replay", str(known))
+    assert status == 0
+    assert {line["event"]: line["replay_asked_at"] is not None for line in listed} == {
+        str(known): True,
+        str(unreadable): False,
+    }
+    # What has no readable headers cannot be handed to a handler, and the exit status says so.
+    assert run("--replay", str(unreadable))[0] == 1
+
+
+async def _no_parts(settings: EchoSettings) -> Any:
+    raise AssertionError("listing needs no service")
 
 
 async def _buried(engine: AsyncEngine, count: int) -> bool:
