@@ -1,4 +1,4 @@
-"""The operator's commands of the local city: up, down, status, serve, migrate, dead-letters, certificate.
+"""The operator's commands of the local city: its processes, databases, dead letters, certificates and staff tokens.
 
 What they use is imported inside them, so that `citycard --help` answers at once.
 """
@@ -27,7 +27,7 @@ ServiceArgument = Annotated[str, typer.Argument(help=f"One of: {', '.join(SERVIC
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    for command in (up, down, status, serve, migrate, dead_letters, certificate):
+    for command in (up, down, status, serve, migrate, dead_letters, certificate, revoke, staff_token):
         app.command()(command)
 
 
@@ -231,6 +231,49 @@ def certificate(
     except CallerUnknown:
         _fail(f"citycard://{kind}/{name} is not the name of a caller", status=2)
     typer.echo(f"--cacert {files.ca} --cert {files.cert} --key {files.key}")
+
+
+def revoke(
+    kind: Annotated[str, typer.Argument(help="participant, terminal, collector, outlet, administrator or auditor.")],
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="Its name; PARTICIPANT/NUMBER for a terminal or a collector.")
+    ],
+    root: RootOption = DEFAULT_ROOT,
+) -> None:
+    """Take a development certificate back: within seconds no service answers it, and its open streams end."""
+    from city.certificates import Certificates
+    from libs.errors import CallerUnknown
+
+    try:
+        known = Certificates(root).revoke(kind, name)
+    except CallerUnknown:
+        _fail(f"citycard://{kind}/{name} is not the name of a caller", status=2)
+    if not known:
+        _fail(f"citycard://{kind}/{name} has no certificate")
+    typer.echo(f"citycard://{kind}/{name} 证书已吊销 revoked")
+
+
+def staff_token(
+    staff: Annotated[str, typer.Argument(help="Staff number.")],
+    role: Annotated[
+        list[str],
+        typer.Option("--role", help="clerk, supervisor, maker, checker, accountant, key_custodian; several times."),
+    ],
+    outlet: Annotated[str | None, typer.Option("--outlet", help="Good at this outlet only.")] = None,
+    root: RootOption = DEFAULT_ROOT,
+) -> None:
+    """Print a staff token of one hour; calls carry it as the header `citycard-staff-token`.
+
+    Suits `buf curl --header "citycard-staff-token: ..."`. In production the city's sign-on system issues tokens.
+    """
+    from city.certificates import Certificates
+    from city.environment import PlatformState
+
+    now = datetime.now(UTC) + timedelta(seconds=PlatformState(root).clock_offset_s())
+    try:
+        typer.echo(Certificates(root).staff_token(staff, role, now, outlet))
+    except ValueError as error:
+        _fail(str(error), status=2)
 
 
 def _become(service: str, verb: str, root: Path, clock: str | None, *more: str) -> NoReturn:

@@ -144,6 +144,8 @@ def service_environment(
         "TLS_CA_FILE": str(certificates.authority_file),
         "TLS_CERT_FILE": str(certificate.cert),
         "TLS_KEY_FILE": str(certificate.key),
+        "TLS_REVOKED_FILE": str(certificates.revoked_file),
+        "STAFF_KEYS_FILE": str(certificates.staff_keys_file),
         "DATABASE_URL": urls.application,
         "MIGRATION_DATABASE_URL": urls.owner,
         "NATS_URL": servers.nats_url(service),

@@ -104,6 +104,48 @@ class RoleNotAllowed(Forbidden):
     service = "common"
 
 
+class CertificateRevoked(Unauthenticated):
+    """The caller's certificate was taken back. Fact: `serial`, hexadecimal."""
+
+    reason = "CERTIFICATE_REVOKED"
+    service = "common"
+
+
+class CertificateExpired(Unauthenticated):
+    """The caller's certificate has ended since the connection began. Facts: `serial`, `not_after`."""
+
+    reason = "CERTIFICATE_EXPIRED"
+    service = "common"
+
+
+class StaffTokenInvalid(Unauthenticated):
+    """The staff token proves nobody. Fact: `why`."""
+
+    reason = "STAFF_TOKEN_INVALID"
+    service = "common"
+
+
+class StaffTokenRequired(Forbidden):
+    """The method asks for a person, and no staff token came with the call. Fact: `method`."""
+
+    reason = "STAFF_TOKEN_REQUIRED"
+    service = "common"
+
+
+class StaffRoleNotAllowed(Forbidden):
+    """The person's roles do not allow this method, or not at this outlet. Facts: `staff`, `roles`, `method`."""
+
+    reason = "STAFF_ROLE_NOT_ALLOWED"
+    service = "common"
+
+
+class SamePerson(Forbidden):
+    """Two persons are needed, and the second is the first. Fact: `staff`."""
+
+    reason = "SAME_PERSON"
+    service = "common"
+
+
 class NotYours(Forbidden):
     """The thing belongs to another participant. No facts: whose it is, is not the caller's business."""
 

@@ -82,16 +82,23 @@ def access(files: Sequence[File]) -> str:
             for index, method in enumerate(service.method):
                 rules = method.options.Extensions[method_pb2.rules]
                 marks = [ALLOWED if role.number in rules.roles else "" for role in Role]
+                people = ", ".join(
+                    method_pb2.StaffRole.Name(one).removeprefix("STAFF_ROLE_").lower() for one in rules.staff_roles
+                )
                 limit = f"{rules.timeout_ms / 1000:g} s" if rules.timeout_ms else "none"
                 text = sentence(comment(file, (_FIELD_SERVICE, number, _FIELD_METHOD, index)))
-                rows.append((f"`{method.name}`", *marks, limit, text))
+                rows.append((f"`{method.name}`", *marks, people, limit, text))
             count += len(rows)
             body += [f"## {file.package}.{service.name}", ""]
-            body += [*table(("method", *(role.value for role in Role), "time limit", "what it does"), rows), ""]
+            body += [
+                *table(("method", *(role.value for role in Role), "person", "time limit", "what it does"), rows),
+                "",
+            ]
     introduction = (
         f"{count} methods × {len(Role)} roles. {ALLOWED}: the role may call the method; everybody else is refused\n"
         "with `ROLE_NOT_ALLOWED` before the request is read. The role is the kind of the name in the caller's\n"
-        "certificate. Which rows a participant then sees is decided by the method: its own, or `NOT_YOURS`."
+        "certificate. Where a person is named, the call also needs a staff token with one of those roles. Which rows\n"
+        "a participant then sees is decided by the method: its own, or `NOT_YOURS`."
     )
     return page("Who may call what", introduction, body)
 

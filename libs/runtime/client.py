@@ -1,19 +1,22 @@
 """Clients of our own services: mutual TLS, a time limit from the contract, retries where the contract allows."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from opentelemetry import propagate
 
+from libs.runtime.certificates import check_pair
 from libs.runtime.contract import rules_by_name, rules_of
 from libs.runtime.settings import ENV_PREFIX, ServiceSettings, SettingsInvalid
+from libs.runtime.watched import Watched
 
 T = TypeVar("T")
 
@@ -46,6 +49,15 @@ class TlsFiles:
     def of(cls, settings: ServiceSettings) -> "TlsFiles":
         """The files of a service."""
         return cls(settings.tls_ca_file, settings.tls_cert_file, settings.tls_key_file)
+
+    def checked_credentials(self) -> grpc.ChannelCredentials:
+        """The same, and the key must be that of the certificate.
+
+        Raises:
+            ValueError, OSError: It is not, or a file is missing.
+        """
+        check_pair(self.key.read_bytes(), self.cert.read_bytes())
+        return self.credentials()
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Read them for a channel."""
@@ -180,7 +192,8 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """An asynchronous channel to one of our services.
 
-    Every call waits at most the `timeout_ms` that its method declares, unless it is given a timeout of its own.
+    When the certificate files change, calls begin on a new connection: a rotation needs no restart. Every call waits at
+    most the `timeout_ms` that its method declares, unless it is given a timeout of its own.
 
     Args:
         target: `host:port`, or any gRPC target; a name with several addresses is balanced.
@@ -188,11 +201,11 @@ def open_channel(
         services: Their repeatable methods are retried.
         message_bytes_max: Longest message either way, in bytes.
     """
-    return grpc.aio.secure_channel(
-        target,
-        tls.credentials(),
-        options=_options(services, message_bytes_max),
-        interceptors=[_UnaryUnary(), _UnaryStream(), _StreamUnary(), _StreamStream()],
+    options = _options(services, message_bytes_max)
+    interceptors = [_UnaryUnary(), _UnaryStream(), _StreamUnary(), _StreamStream()]
+    return RotatingChannel(
+        tls,
+        lambda credentials: grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors),
     )
 
 
@@ -223,6 +236,91 @@ def _file_of_stub(stub: object) -> FileDescriptor:
     if not module_name.endswith("_pb2_grpc") or module_name not in sys.modules:
         raise TypeError(f"{stub!r} is no generated stub")
     return descriptor_pool.Default().FindFileByName(path)
+
+
+class RotatingChannel(grpc.aio.Channel):
+    """A channel that begins anew when its certificate files have changed; stubs made of it go on to work.
+
+    Calls that are under way end on the connection they began on, within `GRACE_S`.
+
+    Args:
+        tls: The files; looked at, at most every other second, when a call begins.
+        make: Opens a channel with the credentials of now.
+
+    Raises:
+        ValueError, OSError: The files cannot be used.
+    """
+
+    GRACE_S = 600.0
+
+    def __init__(self, tls: TlsFiles, make: Callable[[grpc.ChannelCredentials], grpc.aio.Channel]) -> None:
+        self._files = Watched([tls.ca, tls.cert, tls.key], tls.checked_credentials)
+        self._make = make
+        self._channel = make(self._files.value)
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def current(self) -> grpc.aio.Channel:
+        """The channel that a call of now begins on."""
+        if self._files.refresh():
+            old, self._channel = self._channel, self._make(self._files.value)
+            ending = asyncio.ensure_future(old.close(self.GRACE_S))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+        return self._channel
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close it, and what is left of older ones; calls in flight end as cancelled after `grace` seconds."""
+        for ending in self._ending:
+            ending.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """As of the channel of now."""
+        return self.current.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """As of the channel of now."""
+        await self.current.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """As of the channel of now."""
+        await self.current.channel_ready()
+
+    def _shape(self, shape: str, *arguments: Any, **named: Any) -> Any:
+        made: tuple[grpc.aio.Channel, Any] | None = None
+
+        def call(*call_arguments: Any, **call_named: Any) -> Any:
+            nonlocal made
+            channel = self.current
+            if made is None or made[0] is not channel:
+                made = channel, getattr(channel, shape)(*arguments, **named)
+            return made[1](*call_arguments, **call_named)
+
+        return call
+
+    def unary_unary(self, *arguments: Any, **named: Any) -> Any:
+        """A callable that begins on the channel of its moment."""
+        return self._shape("unary_unary", *arguments, **named)
+
+    def unary_stream(self, *arguments: Any, **named: Any) -> Any:
+        """A callable that begins on the channel of its moment."""
+        return self._shape("unary_stream", *arguments, **named)
+
+    def stream_unary(self, *arguments: Any, **named: Any) -> Any:
+        """A callable that begins on the channel of its moment."""
+        return self._shape("stream_unary", *arguments, **named)
+
+    def stream_stream(self, *arguments: Any, **named: Any) -> Any:
+        """A callable that begins on the channel of its moment."""
+        return self._shape("stream_stream", *arguments, **named)
 
 
 class Clients:

@@ -9,10 +9,12 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from libs.runtime.identity import Role
+from libs.runtime.staff import StaffRole
 
 # The reasons shared by all live in this file; naming it here keeps it in the descriptor pool.
 COMMON_REASONS = types_pb2.ErrorReason.DESCRIPTOR.full_name
 _ROLE_BY_NUMBER = {role.number: role for role in Role}
+_STAFF_ROLE_BY_NUMBER = {role.number: role for role in StaffRole}
 _REPEATABLE = (MethodOptions.IDEMPOTENT, MethodOptions.NO_SIDE_EFFECTS)
 
 
@@ -28,11 +30,13 @@ class Rules:
         roles: Who may call it; never empty for a method of ours.
         timeout_ms: How long a caller waits, in milliseconds; 0 is no limit.
         repeatable: Whether a call without an answer may be sent again as it is.
+        staff_roles: What the person beside the caller must be; empty when no person is asked for.
     """
 
     roles: frozenset[Role]
     timeout_ms: int
     repeatable: bool
+    staff_roles: frozenset[StaffRole] = frozenset()
 
 
 def service_descriptor(full_name: str) -> ServiceDescriptor:
@@ -52,6 +56,9 @@ def rules_of(method: MethodDescriptor) -> Rules:
         roles=frozenset(_ROLE_BY_NUMBER[number] for number in declared.roles if number in _ROLE_BY_NUMBER),
         timeout_ms=declared.timeout_ms,
         repeatable=options.idempotency_level in _REPEATABLE,
+        staff_roles=frozenset(
+            _STAFF_ROLE_BY_NUMBER[number] for number in declared.staff_roles if number in _STAFF_ROLE_BY_NUMBER
+        ),
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import grpc
 from citycard.common.v1 import method_pb2
 
-from libs.errors import CallerUnknown, NotYours
+from libs.errors import CallerUnknown, DomainError, NotYours, StaffTokenRequired
+from libs.runtime.staff import Staff
 
 # What a servicer method is handed beside the request.
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -95,7 +96,7 @@ class Identity:
             raise NotYours
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """What the chassis knows of the call that is being answered.
 
@@ -105,6 +106,8 @@ class Call:
         trace_id: 32 hexadecimal digits, in logs and in the answer to a defect.
         status: How it ended, by status name; OK until refused.
         reason: The public reason when refused.
+        staff: The person who came with the caller; None without a staff token.
+        ended_by: Why the chassis itself cancelled the call.
     """
 
     method: str
@@ -112,6 +115,8 @@ class Call:
     trace_id: str = ""
     status: str = "OK"
     reason: str = ""
+    staff: Staff | None = None
+    ended_by: DomainError | None = None
 
 
 # One RPC is one task, and a task has one context: no reset is ever needed.
@@ -142,6 +147,19 @@ def caller(context: Context) -> Identity:
     if identity is None:
         raise CallerUnknown
     return identity
+
+
+def staff(context: Context) -> Staff:
+    """The person who came with this call, as a staff token proved it.
+
+    Raises:
+        StaffTokenRequired: There was none.
+        LookupError: Outside of a call.
+    """
+    call = current_call()
+    if call.staff is None:
+        raise StaffTokenRequired(method=call.method)
+    return call.staff
 
 
 @lru_cache(maxsize=4096)

@@ -14,10 +14,9 @@ from opentelemetry import trace
 from opentelemetry.context import attach
 from opentelemetry.trace import SpanKind
 
-from libs.errors import RoleNotAllowed
 from libs.runtime import telemetry
-from libs.runtime.contract import Rules
-from libs.runtime.identity import CURRENT_CALL, Call, Context, identity_of_peer
+from libs.runtime.admission import OPEN_SERVICES, Admission
+from libs.runtime.identity import CURRENT_CALL, Call, Context, current_call
 from libs.runtime.logging import get_logger
 from libs.runtime.refusals import Answer, answer_to, answer_to_deadline, answer_to_defect, refusal_of
 from libs.runtime.validation import check, checked
@@ -27,12 +26,6 @@ log = get_logger("citycard.rpc")
 Behaviour = Callable[[Any, Any], Any]
 # Generic for the type checker only; the class itself takes no parameters.
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
-# Health and reflection: whoever holds a certificate of ours may ask.
-_OPEN_SERVICES = (
-    "grpc.health.v1.Health/",
-    "grpc.reflection.v1alpha.ServerReflection/",
-    "grpc.reflection.v1.ServerReflection/",
-)
 
 
 class CallChain(grpc.aio.ServerInterceptor):
@@ -40,12 +33,12 @@ class CallChain(grpc.aio.ServerInterceptor):
 
     Args:
         service: Name of the service that answers, the first place to look for a reason's text.
-        rules: What each offered method declares, by full name; a method outside of it is refused for everybody.
+        admission: Who is let in.
     """
 
-    def __init__(self, service: str, rules: dict[str, Rules]) -> None:
+    def __init__(self, service: str, admission: Admission) -> None:
         self._service = service
-        self._rules = rules
+        self._admission = admission
         self._calls = telemetry.counter(telemetry.RPC_SERVER_CALLS, "Calls answered, by method and status")
         self._refusals = telemetry.counter(telemetry.RPC_SERVER_REFUSALS, "Calls refused, by method and reason")
         self._duration = telemetry.histogram(telemetry.RPC_SERVER_DURATION, "Time from first byte to status, by method")
@@ -78,22 +71,22 @@ class CallChain(grpc.aio.ServerInterceptor):
     def _single(self, behaviour: Behaviour, method: str, metadata: dict[str, str], streamed: bool) -> Behaviour:
         async def answer(request: Any, context: Context) -> Any:
             async with self._around(method, metadata, context):
-                self._authorise(method, context)
-                return await behaviour(_checked(request, streamed), context)
+                with self._admission.admitted(current_call(), metadata, context, streams=streamed):
+                    return await behaviour(_checked(request, streamed), context)
 
         return answer
 
     def _streaming(self, behaviour: Behaviour, method: str, metadata: dict[str, str], streamed: bool) -> Behaviour:
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
             async with self._around(method, metadata, context):
-                self._authorise(method, context)
-                result = behaviour(_checked(request, streamed), context)
-                if hasattr(result, "__aiter__"):
-                    async for message in result:
-                        yield message
-                else:
-                    # The other style of grpc.aio: a coroutine that calls context.write itself.
-                    await result
+                with self._admission.admitted(current_call(), metadata, context, streams=True):
+                    result = behaviour(_checked(request, streamed), context)
+                    if hasattr(result, "__aiter__"):
+                        async for message in result:
+                            yield message
+                    else:
+                        # The other style of grpc.aio: a coroutine that calls context.write itself.
+                        await result
 
         return answer
 
@@ -117,8 +110,13 @@ class CallChain(grpc.aio.ServerInterceptor):
             call.status, call.reason = answer.code.name, answer.reason
             await context.abort(answer.code, answer.status.message, answer.trailers)
         except BaseException:
-            call.status = grpc.StatusCode.CANCELLED.name
-            raise
+            if call.ended_by is None:
+                call.status = grpc.StatusCode.CANCELLED.name
+                raise
+            # We cancelled it ourselves: the caller shall read why.
+            answer = answer_to(call.ended_by, self._service)
+            call.status, call.reason = answer.code.name, answer.reason
+            await context.abort(answer.code, answer.status.message, answer.trailers)
         finally:
             self._tell(call, span, time.perf_counter() - began)
 
@@ -139,18 +137,8 @@ class CallChain(grpc.aio.ServerInterceptor):
         log.error("rpc.defect", method=call.method, exc_info=error)
         return answer_to_defect(call.trace_id)
 
-    def _authorise(self, method: str, context: Context) -> None:
-        call = CURRENT_CALL.get()
-        assert call is not None, "set a few lines above"
-        call.identity = identity = identity_of_peer(context)
-        if method.startswith(_OPEN_SERVICES):
-            return
-        rules = self._rules.get(method)
-        if rules is None or identity.kind not in rules.roles:
-            raise RoleNotAllowed(role=identity.kind.value, method=method)
-
     def _tell(self, call: Call, span: trace.Span, seconds: float) -> None:
-        if call.method.startswith(_OPEN_SERVICES):
+        if call.method.startswith(OPEN_SERVICES):
             span.end()
             return
         self._calls.add(1, {"method": call.method, "status": call.status})
@@ -165,6 +153,7 @@ class CallChain(grpc.aio.ServerInterceptor):
             status=call.status,
             caller=call.identity.uri if call.identity else None,
             duration_ms=round(seconds * 1000, 2),
+            **({"staff": call.staff.id} if call.staff else {}),
             **({"reason": call.reason} if call.reason else {}),
         )
         span.end()

@@ -142,6 +142,25 @@ class CertificateAuthority:
         )
         return IssuedCertificate(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
 
+    def revoke(self, serials: Sequence[int], *, days: int = 7) -> bytes:
+        """A revocation list of all these certificates, PEM; it replaces the one before.
+
+        Args:
+            serials: Numbers of certificates of this authority; none makes an empty list.
+            days: When the next list is due.
+        """
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(now - _SLACK)
+            .next_update(now + datetime.timedelta(days=days))
+        )
+        for serial in sorted(set(serials)):
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+            builder = builder.add_revoked_certificate(entry)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     def issue_files(self, uri: str, folder: Path, name: str | None = None) -> TlsFiles:
         """Issue and write; the folder also gets `ca.crt`.
 

@@ -12,7 +12,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from libs.runtime.admission import Admission
 from libs.runtime.background import Loop, Supervisor
+from libs.runtime.certificates import server_credentials
 from libs.runtime.contract import required_rules
 from libs.runtime.health import Health
 from libs.runtime.interceptors import CallChain
@@ -63,6 +65,7 @@ class Chassis:
         self._server: grpc.aio.Server | None = None
         self._health_server: grpc.aio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._admission_watch: asyncio.Task[None] | None = None
         self.address = ""
         self.health_address = ""
 
@@ -87,7 +90,9 @@ class Chassis:
             )
             await self._health_server.start()
         if calls:
-            self._server = self._build_server(CallChain(self._parts.name, rules))
+            admission = Admission(rules, self._settings)
+            self._server = self._build_server(CallChain(self._parts.name, admission))
+            self._admission_watch = asyncio.create_task(admission.watch(), name="admission")
             await self._server.start()
         self._supervisor.start()
         await self.health.look()
@@ -105,6 +110,8 @@ class Chassis:
                 ("grpc.max_send_message_length", settings.message_bytes_max),
                 # Two servers on one port would share callers at random; a taken port is an error.
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_concurrent_streams", settings.connection_streams_max),
+                ("grpc.max_allowed_incoming_connections", settings.connections_max),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -115,11 +122,7 @@ class Chassis:
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
         offered = (*self._parts.service_names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         reflection.enable_server_reflection((*offered, reflection.SERVICE_NAME), server)
-        credentials = grpc.ssl_server_credentials(
-            [(settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())],
-            root_certificates=settings.tls_ca_file.read_bytes(),
-            require_client_auth=True,
-        )
+        credentials = server_credentials(settings)
         self.address = _bound(settings.listen_address, server.add_secure_port, settings.listen_address, credentials)
         return server
 
@@ -131,6 +134,9 @@ class Chassis:
             await asyncio.gather(self._watch, return_exceptions=True)
         if self._server:
             await self._server.stop(self._settings.drain_timeout_s)
+        if self._admission_watch:
+            self._admission_watch.cancel()
+            await asyncio.gather(self._admission_watch, return_exceptions=True)
         await self._supervisor.stop()
         try:
             await self._parts.close()

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from libs.clock import SystemClock
+from libs.runtime.quota import Quota
 
 ENV_PREFIX = "CITYCARD_"
 # A mounted folder of secrets: one file per variable, named like it in small letters (`citycard_database_url`).
@@ -51,6 +52,24 @@ class ServiceSettings(BaseSettings):
     tls_ca_file: Path = Field(description="PEM certificates that peers must descend from")
     tls_cert_file: Path = Field(description="PEM certificate chain of this service, shown to callers and to peers")
     tls_key_file: Path = Field(description="PEM private key of that certificate")
+    tls_revoked_file: Path | None = Field(
+        None, description="PEM revocation lists of the authorities, re-read on change; nothing is revoked without it"
+    )
+    staff_keys_file: Path | None = Field(
+        None, description="PEM Ed25519 public keys that sign staff tokens, re-read on change; no token counts without"
+    )
+    staff_token_lifetime_max: timedelta = Field(
+        timedelta(hours=12), description="Longest life of a staff token, ISO 8601 duration or seconds"
+    )
+    quota: Quota = Field(
+        Quota(calls_per_s=5000, burst=10000, streams_max=512),
+        description='What one caller may use of one process, JSON: {"calls_per_s": 50, "burst": 100, "streams_max": 8}',
+    )
+    quotas: dict[str, Quota] = Field(
+        default_factory=dict, description='Quotas of their own by caller or kind, JSON: {"participant/metro-1": {...}}'
+    )
+    connections_max: int = Field(12_000, ge=1, description="Connections at once; more are not accepted")
+    connection_streams_max: int = Field(1_000, ge=1, description="Calls at once on one connection; more wait")
     service_addresses: dict[str, str] = Field(
         default_factory=dict, description='host:port of each peer service as JSON, {"card": "card:7443"}'
     )
@@ -99,7 +118,9 @@ class ServiceSettings(BaseSettings):
             raise ValueError("must be host:port for " + ", ".join(wrong))
         return value
 
-    @field_validator("tls_ca_file", "tls_cert_file", "tls_key_file", "nats_credentials_file")
+    @field_validator(
+        "tls_ca_file", "tls_cert_file", "tls_key_file", "tls_revoked_file", "staff_keys_file", "nats_credentials_file"
+    )
     @classmethod
     def _check_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():

@@ -12,15 +12,22 @@ from citycard.common.v1 import method_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from libs.errors import NotFound, Refusal
-from libs.runtime.identity import Context, Role
+from libs.runtime.identity import Context, Role, staff
 from libs.runtime.settings import ServiceSettings
+from libs.runtime.staff import StaffRole
 
 PACKAGE = "citycard.echo.v1"
 SERVICE = f"{PACKAGE}.EchoService"
 # A second service whose method declares no role: no server may start with it.
 SILENT_SERVICE = f"{PACKAGE}.SilentService"
 _FIELD = descriptor_pb2.FieldDescriptorProto
-_METHODS = {"Echo": (False, False), "Collect": (True, False), "Count": (False, True), "Talk": (True, True)}
+_METHODS = {
+    "Echo": (False, False),
+    "Collect": (True, False),
+    "Count": (False, True),
+    "Talk": (True, True),
+    "Approve": (False, False),
+}
 _ROLES = (Role.PARTICIPANT, Role.ADMINISTRATOR, Role.SERVICE)
 TIMEOUT_MS = 3000
 
@@ -62,6 +69,9 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
         declared = method.options.Extensions[method_pb2.rules]
         declared.roles.extend(role.number for role in _ROLES)
         declared.timeout_ms = 0 if server_streaming else TIMEOUT_MS
+        if name == "Approve":
+            declared.roles.append(Role.OUTLET.number)
+            declared.staff_roles.extend((StaffRole.SUPERVISOR.number, StaffRole.CHECKER.number))
         if name == "Echo":
             method.options.idempotency_level = descriptor_pb2.MethodOptions.IDEMPOTENT
     silent = file.service.add(name="SilentService")
@@ -128,12 +138,17 @@ class EchoApi:
         async for request in requests:
             await context.write(EchoResponse(text=request.text.upper()))
 
+    async def approve(self, request: Any, context: Context) -> Any:
+        """Says which person approved; asks for a supervisor or a checker."""
+        return EchoResponse(text=staff(context).id)
+
     def register(self, server: grpc.aio.Server) -> None:
-        """Add all four methods to a server."""
+        """Add all methods to a server."""
         shapes: dict[str, Any] = {
             "Echo": grpc.unary_unary_rpc_method_handler(self.echo, *_codecs()),
             "Collect": grpc.stream_unary_rpc_method_handler(self.collect, *_codecs()),
             "Count": grpc.unary_stream_rpc_method_handler(self.count, *_codecs()),
+            "Approve": grpc.unary_unary_rpc_method_handler(self.approve, *_codecs()),
             "Talk": grpc.stream_stream_rpc_method_handler(self.talk, *_codecs()),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, shapes),))
@@ -151,4 +166,5 @@ class EchoStub:
         self.Echo = channel.unary_unary(f"/{SERVICE}/Echo", *codecs)
         self.Collect = channel.stream_unary(f"/{SERVICE}/Collect", *codecs)
         self.Count = channel.unary_stream(f"/{SERVICE}/Count", *codecs)
+        self.Approve = channel.unary_unary(f"/{SERVICE}/Approve", *codecs)
         self.Talk = channel.stream_stream(f"/{SERVICE}/Talk", *codecs)

@@ -9,10 +9,12 @@ from cryptography import x509
 from city.certificates import STAFF, Certificates
 from city.keys import ISSUER_ID, city_keys, ensure_key_file
 from city.names import SERVICES
+from libs.clock import FixedClock
 from libs.errors import CallerUnknown
 from libs.keystore.errors import KeyFileUnreadable, PublicKeyRefused
 from libs.keystore.sealed import Passphrase, SealedKeyStore
 from libs.runtime.pki import CertificateAuthority
+from libs.runtime.staff import StaffRole, StaffVerifier
 
 
 def certificate_of(path: Path) -> x509.Certificate:
@@ -62,7 +64,8 @@ def test_services_and_staff_have_certificates_from_the_first_day(tmp_path: Path)
     certificates = Certificates(tmp_path)
     certificates.issue_basic()
     made = {path.stem for path in (tmp_path / "certificates").glob("*.key")}
-    assert made == {"ca", *(f"service+{service}" for service in SERVICES), *(f"{kind}+{name}" for kind, name in STAFF)}
+    callers = {*(f"service+{service}" for service in SERVICES), *(f"{kind}+{name}" for kind, name in STAFF)}
+    assert made == {"ca", "staff", *callers}
 
 
 def test_the_list_of_services_is_that_of_the_event_bus() -> None:
@@ -94,3 +97,27 @@ def test_a_key_file_is_kept_and_a_half_made_one_is_made_again(tmp_path: Path) ->
     ensure_key_file(tmp_path)
     unlock = Passphrase(files.passphrase_file.read_bytes())
     assert SealedKeyStore.open(files.key_file, unlock, deployment="test").handles()
+
+
+def test_a_revoked_certificate_is_listed_and_the_next_one_is_another(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    assert not certificates.revoke("participant", "metro-1")
+    first = x509.load_pem_x509_certificate(certificates.issue("participant", "metro-1").cert.read_bytes())
+    assert certificates.revoke("participant", "metro-1")
+    assert certificates.issue("participant", "bus-1").cert.exists()
+    second = x509.load_pem_x509_certificate(certificates.issue("participant", "metro-1").cert.read_bytes())
+    assert certificates.revoke("participant", "bus-1")
+    listed = {one.serial_number for one in x509.load_pem_x509_crl(certificates.revoked_file.read_bytes())}
+    assert first.serial_number in listed
+    assert second.serial_number not in listed
+    assert len(listed) == 2
+
+
+def test_a_staff_token_names_roles_that_there_are(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    now = datetime(2018, 9, 1, tzinfo=UTC)
+    verifier = StaffVerifier(certificates.staff_keys_file, FixedClock(now), timedelta(hours=12))
+    person = verifier.verify(certificates.staff_token("0017", ["supervisor"], now, "12"))
+    assert (person.id, person.roles, person.outlet) == ("0017", {StaffRole.SUPERVISOR}, "12")
+    with pytest.raises(ValueError, match="king"):
+        certificates.staff_token("0017", ["king"], now)

@@ -42,7 +42,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
     shown = citycard("--help").stdout
-    for command in ("up", "down", "status", "serve", "migrate", "dead-letters", "certificate"):
+    for command in ("up", "down", "status", "serve", "migrate", "dead-letters", "certificate", "revoke", "staff-token"):
         assert f" {command} " in shown
 
 

@@ -140,7 +140,7 @@ def test_every_common_error_has_its_text_in_the_contract() -> None:
         for one in vars(errors).values()
         if isinstance(one, type) and issubclass(one, errors.DomainError) and one.reason
     ]
-    assert len(concrete) == 8
+    assert len(concrete) == 14
     assert all(reason_text("common", one.reason) for one in concrete)
 
 

@@ -25,17 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63itycard/common/v1/method.proto\x12\x12\x63itycard.common.v1\x1a google/protobuf/descriptor.proto\"J\n\x0bMethodRules\x12\'\n\x05roles\x18\x01 \x03(\x0e\x32\x18.citycard.common.v1.Role\x12\x12\n\ntimeout_ms\x18\x02 \x01(\x05\"$\n\nReasonText\x12\n\n\x02zh\x18\x01 \x01(\t\x12\n\n\x02\x65n\x18\x02 \x01(\t*\xa6\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_SERVICE\x10\x01\x12\x14\n\x10ROLE_PARTICIPANT\x10\x02\x12\x11\n\rROLE_TERMINAL\x10\x03\x12\x12\n\x0eROLE_COLLECTOR\x10\x04\x12\x0f\n\x0bROLE_OUTLET\x10\x05\x12\x16\n\x12ROLE_ADMINISTRATOR\x10\x06\x12\x10\n\x0cROLE_AUDITOR\x10\x07:P\n\x05rules\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1f.citycard.common.v1.MethodRules:Q\n\x04text\x12!.google.protobuf.EnumValueOptions\x18\xd2\x86\x03 \x01(\x0b\x32\x1e.citycard.common.v1.ReasonTextb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63itycard/common/v1/method.proto\x12\x12\x63itycard.common.v1\x1a google/protobuf/descriptor.proto\"~\n\x0bMethodRules\x12\'\n\x05roles\x18\x01 \x03(\x0e\x32\x18.citycard.common.v1.Role\x12\x12\n\ntimeout_ms\x18\x02 \x01(\x05\x12\x32\n\x0bstaff_roles\x18\x03 \x03(\x0e\x32\x1d.citycard.common.v1.StaffRole\"$\n\nReasonText\x12\n\n\x02zh\x18\x01 \x01(\t\x12\n\n\x02\x65n\x18\x02 \x01(\t*\xa6\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_SERVICE\x10\x01\x12\x14\n\x10ROLE_PARTICIPANT\x10\x02\x12\x11\n\rROLE_TERMINAL\x10\x03\x12\x12\n\x0eROLE_COLLECTOR\x10\x04\x12\x0f\n\x0bROLE_OUTLET\x10\x05\x12\x16\n\x12ROLE_ADMINISTRATOR\x10\x06\x12\x10\n\x0cROLE_AUDITOR\x10\x07*\xbf\x01\n\tStaffRole\x12\x1a\n\x16STAFF_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10STAFF_ROLE_CLERK\x10\x01\x12\x19\n\x15STAFF_ROLE_SUPERVISOR\x10\x02\x12\x14\n\x10STAFF_ROLE_MAKER\x10\x03\x12\x16\n\x12STAFF_ROLE_CHECKER\x10\x04\x12\x19\n\x15STAFF_ROLE_ACCOUNTANT\x10\x05\x12\x1c\n\x18STAFF_ROLE_KEY_CUSTODIAN\x10\x06:P\n\x05rules\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x1f.citycard.common.v1.MethodRules:Q\n\x04text\x12!.google.protobuf.EnumValueOptions\x18\xd2\x86\x03 \x01(\x0b\x32\x1e.citycard.common.v1.ReasonTextb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'citycard.common.v1.method_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=204
-  _globals['_ROLE']._serialized_end=370
+  _globals['_ROLE']._serialized_start=256
+  _globals['_ROLE']._serialized_end=422
+  _globals['_STAFFROLE']._serialized_start=425
+  _globals['_STAFFROLE']._serialized_end=616
   _globals['_METHODRULES']._serialized_start=89
-  _globals['_METHODRULES']._serialized_end=163
-  _globals['_REASONTEXT']._serialized_start=165
-  _globals['_REASONTEXT']._serialized_end=201
+  _globals['_METHODRULES']._serialized_end=215
+  _globals['_REASONTEXT']._serialized_start=217
+  _globals['_REASONTEXT']._serialized_end=253
 # @@protoc_insertion_point(module_scope)

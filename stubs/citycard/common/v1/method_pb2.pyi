@@ -65,6 +65,48 @@ ROLE_AUDITOR: Role.ValueType  # 7
 """Reads everything, changes nothing: `citycard://auditor/<name>`."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _StaffRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StaffRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StaffRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STAFF_ROLE_UNSPECIFIED: _StaffRole.ValueType  # 0
+    """Never valid."""
+    STAFF_ROLE_CLERK: _StaffRole.ValueType  # 1
+    """Works at a desk (柜员)."""
+    STAFF_ROLE_SUPERVISOR: _StaffRole.ValueType  # 2
+    """Approves what a clerk may not do alone (主管)."""
+    STAFF_ROLE_MAKER: _StaffRole.ValueType  # 3
+    """Prepares what another person must release (经办)."""
+    STAFF_ROLE_CHECKER: _StaffRole.ValueType  # 4
+    """Releases what another person has prepared (复核)."""
+    STAFF_ROLE_ACCOUNTANT: _StaffRole.ValueType  # 5
+    """Closes days, reads and corrects books (会计)."""
+    STAFF_ROLE_KEY_CUSTODIAN: _StaffRole.ValueType  # 6
+    """Holds a component of a key (密钥管理员)."""
+
+class StaffRole(_StaffRole, metaclass=_StaffRoleEnumTypeWrapper):
+    """What a person may do; proven by a signed, short-lived staff token beside the certificate (metadata
+    `citycard-staff-token`).
+    """
+
+STAFF_ROLE_UNSPECIFIED: StaffRole.ValueType  # 0
+"""Never valid."""
+STAFF_ROLE_CLERK: StaffRole.ValueType  # 1
+"""Works at a desk (柜员)."""
+STAFF_ROLE_SUPERVISOR: StaffRole.ValueType  # 2
+"""Approves what a clerk may not do alone (主管)."""
+STAFF_ROLE_MAKER: StaffRole.ValueType  # 3
+"""Prepares what another person must release (经办)."""
+STAFF_ROLE_CHECKER: StaffRole.ValueType  # 4
+"""Releases what another person has prepared (复核)."""
+STAFF_ROLE_ACCOUNTANT: StaffRole.ValueType  # 5
+"""Closes days, reads and corrects books (会计)."""
+STAFF_ROLE_KEY_CUSTODIAN: StaffRole.ValueType  # 6
+"""Holds a component of a key (密钥管理员)."""
+Global___StaffRole: _TypeAlias = StaffRole  # noqa: Y015
+
 @_typing.final
 class MethodRules(_message.Message):
     """The rules of one method."""
@@ -73,21 +115,27 @@ class MethodRules(_message.Message):
 
     ROLES_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    STAFF_ROLES_FIELD_NUMBER: _builtins.int
     timeout_ms: _builtins.int
     """How long a caller waits, in milliseconds, unless it says otherwise. 0 means no limit (streams)."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
         """Roles that may call it; the first floor of authorisation, before any look at the request."""
 
+    @_builtins.property
+    def staff_roles(self) -> _containers.RepeatedScalarFieldContainer[Global___StaffRole.ValueType]:
+        """When not empty, the call must carry a staff token with one of these roles; services are excepted."""
+
     def __init__(
         self,
         *,
         roles: _abc.Iterable[Global___Role.ValueType] | None = ...,
         timeout_ms: _builtins.int = ...,
+        staff_roles: _abc.Iterable[Global___StaffRole.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["roles", b"roles", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["roles", b"roles", "staff_roles", b"staff_roles", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: a limit of the server was reached."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 10
     """DEADLINE_EXCEEDED: the work did not end in the time that the caller gave."""
+    ERROR_REASON_CERTIFICATE_REVOKED: _ErrorReason.ValueType  # 11
+    """UNAUTHENTICATED: the caller's certificate was taken back by its authority."""
+    ERROR_REASON_CERTIFICATE_EXPIRED: _ErrorReason.ValueType  # 12
+    """UNAUTHENTICATED: the caller's certificate has ended since the connection began."""
+    ERROR_REASON_STAFF_TOKEN_INVALID: _ErrorReason.ValueType  # 13
+    """UNAUTHENTICATED: the staff token proves nobody."""
+    ERROR_REASON_STAFF_TOKEN_REQUIRED: _ErrorReason.ValueType  # 14
+    """PERMISSION_DENIED: the method asks for a person, and no staff token came with the call."""
+    ERROR_REASON_STAFF_ROLE_NOT_ALLOWED: _ErrorReason.ValueType  # 15
+    """PERMISSION_DENIED: the person's roles do not allow the method, or not at this outlet."""
+    ERROR_REASON_SAME_PERSON: _ErrorReason.ValueType  # 16
+    """PERMISSION_DENIED: two persons are needed, and the second is the first."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that any service can give, before or beside its own."""
@@ -71,6 +83,18 @@ ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 9
 """RESOURCE_EXHAUSTED: a limit of the server was reached."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 10
 """DEADLINE_EXCEEDED: the work did not end in the time that the caller gave."""
+ERROR_REASON_CERTIFICATE_REVOKED: ErrorReason.ValueType  # 11
+"""UNAUTHENTICATED: the caller's certificate was taken back by its authority."""
+ERROR_REASON_CERTIFICATE_EXPIRED: ErrorReason.ValueType  # 12
+"""UNAUTHENTICATED: the caller's certificate has ended since the connection began."""
+ERROR_REASON_STAFF_TOKEN_INVALID: ErrorReason.ValueType  # 13
+"""UNAUTHENTICATED: the staff token proves nobody."""
+ERROR_REASON_STAFF_TOKEN_REQUIRED: ErrorReason.ValueType  # 14
+"""PERMISSION_DENIED: the method asks for a person, and no staff token came with the call."""
+ERROR_REASON_STAFF_ROLE_NOT_ALLOWED: ErrorReason.ValueType  # 15
+"""PERMISSION_DENIED: the person's roles do not allow the method, or not at this outlet."""
+ERROR_REASON_SAME_PERSON: ErrorReason.ValueType  # 16
+"""PERMISSION_DENIED: two persons are needed, and the second is the first."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
