@@ -1,7 +1,10 @@
 """Reading the contract: the rules declared beside each method, the texts beside each reason."""
 
+import importlib
+import pkgutil
 from dataclasses import dataclass
 from functools import lru_cache
+from types import ModuleType
 
 from citycard.common.v1 import method_pb2, types_pb2
 from google.protobuf import descriptor_pool
@@ -46,6 +49,21 @@ def service_descriptor(full_name: str) -> ServiceDescriptor:
         KeyError: No loaded module has it.
     """
     return descriptor_pool.Default().FindServiceByName(full_name)
+
+
+def services_offered() -> list[ServiceDescriptor]:
+    """Every gRPC service of the contract, by full name; loads all generated modules."""
+    import citycard
+
+    found: dict[str, ServiceDescriptor] = {}
+    for module in pkgutil.walk_packages(citycard.__path__, "citycard."):
+        if module.name.endswith("_pb2"):
+            found |= {one.full_name: one for one in _services_in(importlib.import_module(module.name))}
+    return [found[name] for name in sorted(found)]
+
+
+def _services_in(module: ModuleType) -> list[ServiceDescriptor]:
+    return list(module.DESCRIPTOR.services_by_name.values())
 
 
 def rules_of(method: MethodDescriptor) -> Rules:

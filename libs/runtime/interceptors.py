@@ -19,7 +19,7 @@ from libs.runtime.admission import OPEN_SERVICES, Admission
 from libs.runtime.identity import CURRENT_CALL, Call, Context, current_call
 from libs.runtime.logging import get_logger
 from libs.runtime.refusals import Answer, answer_to, answer_to_deadline, answer_to_defect, refusal_of
-from libs.runtime.validation import check, checked
+from libs.runtime.validation import check, checked, decoded
 
 log = get_logger("citycard.rpc")
 
@@ -66,7 +66,7 @@ class CallChain(grpc.aio.ServerInterceptor):
             make, behaviour = grpc.unary_unary_rpc_method_handler, handler.unary_unary
         surround = self._streaming if handler.response_streaming else self._single
         wrapped = surround(behaviour, method, metadata, handler.request_streaming)
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+        return make(wrapped, decoded(handler.request_deserializer), handler.response_serializer)
 
     def _single(self, behaviour: Behaviour, method: str, metadata: dict[str, str], streamed: bool) -> Behaviour:
         async def answer(request: Any, context: Context) -> Any:

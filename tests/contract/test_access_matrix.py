@@ -16,12 +16,6 @@ from typing import Any
 
 import grpc
 import pytest
-from citycard.account.v1 import account_service_pb2
-from citycard.blacklist.v1 import blacklist_service_pb2
-from citycard.card.v1 import card_service_pb2
-from citycard.clearing.v1 import clearing_service_pb2
-from citycard.participant.v1 import participant_service_pb2
-from citycard.terminal_gw.v1 import terminal_gw_service_pb2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,6 +25,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from libs.runtime.client import TlsFiles
+from libs.runtime.contract import services_offered
 from libs.runtime.identity import Role
 from libs.runtime.refusals import error_info
 from libs.runtime.server import ServiceParts
@@ -38,15 +33,7 @@ from libs.testkit.echo import EchoSettings
 from libs.testkit.server import RunningServer, TestCertificates, a_settings, running_server
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = (
-    account_service_pb2,
-    blacklist_service_pb2,
-    card_service_pb2,
-    clearing_service_pb2,
-    participant_service_pb2,
-    terminal_gw_service_pb2,
-)
-SERVICES: list[ServiceDescriptor] = [one for module in MODULES for one in module.DESCRIPTOR.services_by_name.values()]
+SERVICES: list[ServiceDescriptor] = services_offered()
 CALLERS = {
     Role.SERVICE: "citycard://service/account",
     Role.PARTICIPANT: "citycard://participant/metro",

@@ -34,7 +34,7 @@ _FOLD: Final = """
     SELECT (SELECT count(*) FROM f) AS entry_count, (SELECT count(*) FROM wrong) AS broken_count,
         (SELECT scheme || '-' || encode(number, 'hex') FROM wrong LIMIT 1) AS first_broken,
         count(*) FILTER (WHERE listed) AS listed_count,
-        count(*) FILTER (WHERE listed AND reason = :lost) AS lost_count
+        count(*) FILTER (WHERE listed AND loss_open) AS lost_count
     FROM entry"""
 
 
@@ -156,7 +156,7 @@ class SqlEntries:
 
     async def prove_fold(self) -> FoldProof:
         """Fold the changes in SQL and compare."""
-        row = (await self._connection.execute(text(_FOLD), {"lost": int(ListReason.LOST)})).one()
+        row = (await self._connection.execute(text(_FOLD))).one()
         first = masked(row.first_broken) if row.first_broken else ""
         return FoldProof(row.entry_count, row.broken_count, first, row.listed_count, row.lost_count)
 

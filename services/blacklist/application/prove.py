@@ -24,7 +24,7 @@ class Proof:
 
     Attributes:
         lines: One per invariant.
-        lost_count: Cards listed for loss.
+        lost_count: Cards listed because their holder reported a loss, whatever an officer decided beside it.
         version: Newest version.
     """
 

@@ -143,6 +143,22 @@ async def test_all_four_call_shapes_answer(server: RunningServer) -> None:
     assert [one.text async for one in stub.Talk(iter(texts))] == ["A", "B"]
 
 
+@pytest.mark.parametrize("shape", ["unary_unary", "stream_unary", "unary_stream", "stream_stream"])
+async def test_bytes_that_are_no_message_are_the_callers_mistake(server: RunningServer, shape: str) -> None:
+    name = {"unary_unary": "Echo", "stream_unary": "Collect", "unary_stream": "Count", "stream_stream": "Talk"}[shape]
+    call = getattr(server.channel(PARTICIPANT), shape)(f"/{SERVICE}/{name}")
+    garbage = b"\xff\xff\xff"
+    answer = call(iter([garbage])) if shape.startswith("stream") else call(garbage)
+    refused = await refusal(answer if shape.endswith("unary") else answer.read())
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_MALFORMED")
+
+
+async def test_text_with_nul_is_refused_with_its_field(server: RunningServer) -> None:
+    request = EchoRequest(parts=[EchoRequest(), EchoRequest(text="a\0b")])
+    refused = await refusal(EchoStub(server.channel(PARTICIPANT)).Echo(request))
+    assert [violation.field for violation in refused.violations] == ["parts[1].text"]
+
+
 async def test_a_malformed_request_names_its_fields_and_never_reaches_the_servicer(server: RunningServer) -> None:
     stub = EchoStub(server.channel(PARTICIPANT))
     detail = await refusal(stub.Echo(EchoRequest(text="x" * 21, parts=[EchoRequest(request_id="no")])))

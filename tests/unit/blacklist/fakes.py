@@ -11,7 +11,7 @@ from libs.errors import RequestIdReused
 from libs.runtime.requests import RequestKey
 from services.blacklist.application.ports import FoldProof, ListColumns
 from services.blacklist.domain.chain import Change, Head
-from services.blacklist.domain.entry import CardKey, Entry, ListReason
+from services.blacklist.domain.entry import CardKey, Entry
 
 NOON = datetime(2018, 9, 1, 4, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -84,7 +84,7 @@ class FakeEntries:
         newest = {change.card: change for change in self._state.changes}
         listed = [one for one in self._state.entries.values() if one.listed]
         broken = [card for card, change in newest.items() if self._state.entries[card].listed != change.added]
-        lost = sum(one.shown is not None and one.shown.reason is ListReason.LOST for one in listed)
+        lost = sum(one.loss_open for one in listed)
         return FoldProof(len(newest), len(broken), str(broken[0]) if broken else "", len(listed), lost)
 
 

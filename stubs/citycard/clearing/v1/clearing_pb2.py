@@ -22,49 +22,56 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from citycard.common.v1 import types_pb2 as citycard_dot_common_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#citycard/clearing/v1/clearing.proto\x12\x14\x63itycard.clearing.v1\x1a\x1e\x63itycard/common/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x02\n\x0bParticipant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x64isplay_name_zh\x18\x02 \x01(\t\x12\x17\n\x0f\x64isplay_name_en\x18\x03 \x01(\t\x12\x16\n\x0einstitution_id\x18\x04 \x01(\t\x12\x17\n\x0foperator_number\x18\x05 \x01(\r\x12\x0f\n\x07\x63ut_off\x18\x06 \x01(\t\x12\x11\n\ttime_zone\x18\x07 \x01(\t\x12\x13\n\x0b\x66\x65\x65_rate_bp\x18\x08 \x01(\x05\x12\x1e\n\x16served_institution_ids\x18\t \x03(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\tIssuerKey\x12\x11\n\tissuer_id\x18\x01 \x01(\t\x12\x13\n\x0bkey_version\x18\x02 \x01(\r\x12\x14\n\x0c\x61lgorithm_id\x18\x03 \x01(\r\"F\n\x0cVerdictCount\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x14\n\x0crecord_count\x18\x02 \x01(\x03\x12\x12\n\namount_fen\x18\x03 \x01(\x03\"\xa5\x03\n\x04\x46ile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.citycard.clearing.v1.FileState\x12\x11\n\tfile_code\x18\x03 \x01(\x05\x12\x13\n\x0bparticipant\x18\x04 \x01(\t\x12\x14\n\x0c\x62\x61tch_number\x18\x05 \x01(\r\x12/\n\rbusiness_date\x18\x06 \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x14\n\x0crecord_count\x18\x07 \x01(\x03\x12\x11\n\ttotal_fen\x18\x08 \x01(\x03\x12\x34\n\x08verdicts\x18\t \x03(\x0b\x32\".citycard.clearing.v1.VerdictCount\x12\x31\n\x0fsettlement_date\x18\n \x01(\x0b\x32\x18.citycard.common.v1.Date\x12.\n\nstore_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\njudge_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xee\x02\n\x06Record\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x13\n\x0bparticipant\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\x05\x12\x12\n\namount_fen\x18\x06 \x01(\x03\x12\x16\n\x0elist_price_fen\x18\x07 \x01(\x03\x12\x0c\n\x04\x63ode\x18\x08 \x01(\x05\x12\x14\n\x0c\x63\x61rd_counter\x18\t \x01(\x05\x12\x1a\n\x12\x62\x61lance_before_fen\x18\n \x01(\x03\x12\x34\n\x10transaction_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0fsettlement_date\x18\x0c \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x0c\n\x04\x66ile\x18\r \x01(\t\x12\x12\n\nfile_index\x18\x0e \x01(\x03\x12\x1a\n\x12\x63learing_reference\x18\x0f \x01(\r\"\x8c\x02\n\x03Gap\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.citycard.clearing.v1.GapKind\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\r\n\x05\x66irst\x18\x04 \x01(\x03\x12\x0c\n\x04last\x18\x05 \x01(\x03\x12\x13\n\x0bparticipant\x18\x06 \x01(\t\x12-\n\topen_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x03\x65nd\x18\t \x01(\x0e\x32\x1c.citycard.clearing.v1.GapEnd\"\x85\x01\n\x08\x46\x61rePack\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\x11\n\tpack_name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x02\n\rFareDeviation\x12\x0e\n\x06record\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x02 \x01(\t\x12\x35\n\x04kind\x18\x03 \x01(\x0e\x32\'.citycard.clearing.v1.FareDeviationKind\x12\x0f\n\x07rule_id\x18\x04 \x01(\x05\x12\x10\n\x08industry\x18\x05 \x01(\x05\x12\x16\n\x0e\x63\x61rd_main_type\x18\x06 \x01(\x05\x12\x16\n\x0elist_price_fen\x18\x07 \x01(\x03\x12\x12\n\namount_fen\x18\x08 \x01(\x03\x12\x14\n\x0c\x65xpected_fen\x18\t \x01(\x03\x12\x31\n\x0fsettlement_date\x18\n \x01(\x0b\x32\x18.citycard.common.v1.Date\"\x96\x01\n\x10\x46\x61reDeviationSum\x12\x35\n\x04kind\x18\x01 \x01(\x0e\x32\'.citycard.clearing.v1.FareDeviationKind\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x14\n\x0crecord_count\x18\x03 \x01(\x03\x12\x12\n\namount_fen\x18\x04 \x01(\x03\x12\x14\n\x0c\x65xpected_fen\x18\x05 \x01(\x03\"S\n\nChargeStep\x12\x0f\n\x07rule_id\x18\x01 \x01(\x05\x12\x0f\n\x07text_zh\x18\x02 \x01(\t\x12\x0f\n\x07text_en\x18\x03 \x01(\t\x12\x12\n\namount_fen\x18\x04 \x01(\x03\"\xb9\x02\n\x06Window\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.citycard.clearing.v1.WindowState\x12\x31\n\x0fsettlement_date\x18\x03 \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x14\n\x0crecord_count\x18\x04 \x01(\x03\x12\x16\n\x0elist_price_fen\x18\x05 \x01(\x03\x12\x12\n\namount_fen\x18\x06 \x01(\x03\x12\x14\n\x0csuspense_fen\x18\x07 \x01(\x03\x12\x34\n\x08verdicts\x18\x08 \x03(\x0b\x32\".citycard.clearing.v1.VerdictCount\x12.\n\nclose_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd0\x03\n\tStatement\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x0fsettlement_date\x18\x02 \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x14\n\x0crecord_count\x18\x03 \x01(\x03\x12\x16\n\x0elist_price_fen\x18\x04 \x01(\x03\x12\x14\n\x0c\x64iscount_fen\x18\x05 \x01(\x03\x12\x11\n\tgross_fen\x18\x06 \x01(\x03\x12\x13\n\x0bsubsidy_fen\x18\x07 \x01(\x03\x12\x0f\n\x07\x66\x65\x65_fen\x18\x08 \x01(\x03\x12\x16\n\x0e\x61\x64justment_fen\x18\t \x01(\x03\x12\x0f\n\x07net_fen\x18\n \x01(\x03\x12\x34\n\x08verdicts\x18\x0b \x03(\x0b\x32\".citycard.clearing.v1.VerdictCount\x12\x0f\n\x07st_file\x18\x0c \x01(\x0c\x12\x0e\n\x06sha256\x18\r \x01(\x0c\x12\x16\n\x0erecords_digest\x18\x0e \x01(\x0c\x12\x12\n\nchain_hash\x18\x0f \x01(\x0c\x12\x18\n\x10statement_number\x18\x10 \x01(\x05\x12-\n\x0bpayout_date\x18\x11 \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x10\n\x08\x63sv_file\x18\x12 \x01(\x0c*o\n\tFileState\x12\x1a\n\x16\x46ILE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46ILE_STATE_RECEIVED\x10\x01\x12\x15\n\x11\x46ILE_STATE_JUDGED\x10\x02\x12\x16\n\x12\x46ILE_STATE_REFUSED\x10\x03*\xe2\x01\n\x11\x46\x61reDeviationKind\x12#\n\x1f\x46\x41RE_DEVIATION_KIND_UNSPECIFIED\x10\x00\x12)\n%FARE_DEVIATION_KIND_UNMARKED_TRANSFER\x10\x01\x12/\n+FARE_DEVIATION_KIND_MARKED_WITHOUT_DISCOUNT\x10\x02\x12\'\n#FARE_DEVIATION_KIND_OTHER_CARD_TYPE\x10\x03\x12#\n\x1f\x46\x41RE_DEVIATION_KIND_UNEXPLAINED\x10\x04*M\n\x07GapKind\x12\x18\n\x14GAP_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11GAP_KIND_TERMINAL\x10\x01\x12\x11\n\rGAP_KIND_CARD\x10\x02*b\n\x06GapEnd\x12\x17\n\x13GAP_END_UNSPECIFIED\x10\x00\x12\x12\n\x0eGAP_END_FILLED\x10\x01\x12\x19\n\x15GAP_END_PARTLY_FILLED\x10\x02\x12\x10\n\x0cGAP_END_LOST\x10\x03*[\n\x0bWindowState\x12\x1c\n\x18WINDOW_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11WINDOW_STATE_OPEN\x10\x01\x12\x17\n\x13WINDOW_STATE_CLOSED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#citycard/clearing/v1/clearing.proto\x12\x14\x63itycard.clearing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1e\x63itycard/common/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x02\n\x0bParticipant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x64isplay_name_zh\x18\x02 \x01(\t\x12\x17\n\x0f\x64isplay_name_en\x18\x03 \x01(\t\x12\x16\n\x0einstitution_id\x18\x04 \x01(\t\x12\x17\n\x0foperator_number\x18\x05 \x01(\r\x12\x0f\n\x07\x63ut_off\x18\x06 \x01(\t\x12\x11\n\ttime_zone\x18\x07 \x01(\t\x12\x13\n\x0b\x66\x65\x65_rate_bp\x18\x08 \x01(\x05\x12\x1e\n\x16served_institution_ids\x18\t \x03(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\tIssuerKey\x12(\n\tissuer_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9A-F]{16}$\x12\x1d\n\x0bkey_version\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xff\x01\x12\x1e\n\x0c\x61lgorithm_id\x18\x03 \x01(\rB\x08\xbaH\x05*\x03\x18\xff\x01\"F\n\x0cVerdictCount\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x14\n\x0crecord_count\x18\x02 \x01(\x03\x12\x12\n\namount_fen\x18\x03 \x01(\x03\"\xa5\x03\n\x04\x46ile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.citycard.clearing.v1.FileState\x12\x11\n\tfile_code\x18\x03 \x01(\x05\x12\x13\n\x0bparticipant\x18\x04 \x01(\t\x12\x14\n\x0c\x62\x61tch_number\x18\x05 \x01(\r\x12/\n\rbusiness_date\x18\x06 \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x14\n\x0crecord_count\x18\x07 \x01(\x03\x12\x11\n\ttotal_fen\x18\x08 \x01(\x03\x12\x34\n\x08verdicts\x18\t \x03(\x0b\x32\".citycard.clearing.v1.VerdictCount\x12\x31\n\x0fsettlement_date\x18\n \x01(\x0b\x32\x18.citycard.common.v1.Date\x12.\n\nstore_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\njudge_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xee\x02\n\x06Record\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x13\n\x0bparticipant\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\x05\x12\x12\n\namount_fen\x18\x06 \x01(\x03\x12\x16\n\x0elist_price_fen\x18\x07 \x01(\x03\x12\x0c\n\x04\x63ode\x18\x08 \x01(\x05\x12\x14\n\x0c\x63\x61rd_counter\x18\t \x01(\x05\x12\x1a\n\x12\x62\x61lance_before_fen\x18\n \x01(\x03\x12\x34\n\x10transaction_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0fsettlement_date\x18\x0c \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x0c\n\x04\x66ile\x18\r \x01(\t\x12\x12\n\nfile_index\x18\x0e \x01(\x03\x12\x1a\n\x12\x63learing_reference\x18\x0f \x01(\r\"\x8c\x02\n\x03Gap\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.citycard.clearing.v1.GapKind\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\r\n\x05\x66irst\x18\x04 \x01(\x03\x12\x0c\n\x04last\x18\x05 \x01(\x03\x12\x13\n\x0bparticipant\x18\x06 \x01(\t\x12-\n\topen_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x03\x65nd\x18\t \x01(\x0e\x32\x1c.citycard.clearing.v1.GapEnd\"\x85\x01\n\x08\x46\x61rePack\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\x11\n\tpack_name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x02\n\rFareDeviation\x12\x0e\n\x06record\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x02 \x01(\t\x12\x35\n\x04kind\x18\x03 \x01(\x0e\x32\'.citycard.clearing.v1.FareDeviationKind\x12\x0f\n\x07rule_id\x18\x04 \x01(\x05\x12\x10\n\x08industry\x18\x05 \x01(\x05\x12\x16\n\x0e\x63\x61rd_main_type\x18\x06 \x01(\x05\x12\x16\n\x0elist_price_fen\x18\x07 \x01(\x03\x12\x12\n\namount_fen\x18\x08 \x01(\x03\x12\x14\n\x0c\x65xpected_fen\x18\t \x01(\x03\x12\x31\n\x0fsettlement_date\x18\n \x01(\x0b\x32\x18.citycard.common.v1.Date\"\x96\x01\n\x10\x46\x61reDeviationSum\x12\x35\n\x04kind\x18\x01 \x01(\x0e\x32\'.citycard.clearing.v1.FareDeviationKind\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x14\n\x0crecord_count\x18\x03 \x01(\x03\x12\x12\n\namount_fen\x18\x04 \x01(\x03\x12\x14\n\x0c\x65xpected_fen\x18\x05 \x01(\x03\"S\n\nChargeStep\x12\x0f\n\x07rule_id\x18\x01 \x01(\x05\x12\x0f\n\x07text_zh\x18\x02 \x01(\t\x12\x0f\n\x07text_en\x18\x03 \x01(\t\x12\x12\n\namount_fen\x18\x04 \x01(\x03\"\xb9\x02\n\x06Window\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.citycard.clearing.v1.WindowState\x12\x31\n\x0fsettlement_date\x18\x03 \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x14\n\x0crecord_count\x18\x04 \x01(\x03\x12\x16\n\x0elist_price_fen\x18\x05 \x01(\x03\x12\x12\n\namount_fen\x18\x06 \x01(\x03\x12\x14\n\x0csuspense_fen\x18\x07 \x01(\x03\x12\x34\n\x08verdicts\x18\x08 \x03(\x0b\x32\".citycard.clearing.v1.VerdictCount\x12.\n\nclose_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd0\x03\n\tStatement\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x0fsettlement_date\x18\x02 \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x14\n\x0crecord_count\x18\x03 \x01(\x03\x12\x16\n\x0elist_price_fen\x18\x04 \x01(\x03\x12\x14\n\x0c\x64iscount_fen\x18\x05 \x01(\x03\x12\x11\n\tgross_fen\x18\x06 \x01(\x03\x12\x13\n\x0bsubsidy_fen\x18\x07 \x01(\x03\x12\x0f\n\x07\x66\x65\x65_fen\x18\x08 \x01(\x03\x12\x16\n\x0e\x61\x64justment_fen\x18\t \x01(\x03\x12\x0f\n\x07net_fen\x18\n \x01(\x03\x12\x34\n\x08verdicts\x18\x0b \x03(\x0b\x32\".citycard.clearing.v1.VerdictCount\x12\x0f\n\x07st_file\x18\x0c \x01(\x0c\x12\x0e\n\x06sha256\x18\r \x01(\x0c\x12\x16\n\x0erecords_digest\x18\x0e \x01(\x0c\x12\x12\n\nchain_hash\x18\x0f \x01(\x0c\x12\x18\n\x10statement_number\x18\x10 \x01(\x05\x12-\n\x0bpayout_date\x18\x11 \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x10\n\x08\x63sv_file\x18\x12 \x01(\x0c*o\n\tFileState\x12\x1a\n\x16\x46ILE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46ILE_STATE_RECEIVED\x10\x01\x12\x15\n\x11\x46ILE_STATE_JUDGED\x10\x02\x12\x16\n\x12\x46ILE_STATE_REFUSED\x10\x03*\xe2\x01\n\x11\x46\x61reDeviationKind\x12#\n\x1f\x46\x41RE_DEVIATION_KIND_UNSPECIFIED\x10\x00\x12)\n%FARE_DEVIATION_KIND_UNMARKED_TRANSFER\x10\x01\x12/\n+FARE_DEVIATION_KIND_MARKED_WITHOUT_DISCOUNT\x10\x02\x12\'\n#FARE_DEVIATION_KIND_OTHER_CARD_TYPE\x10\x03\x12#\n\x1f\x46\x41RE_DEVIATION_KIND_UNEXPLAINED\x10\x04*M\n\x07GapKind\x12\x18\n\x14GAP_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11GAP_KIND_TERMINAL\x10\x01\x12\x11\n\rGAP_KIND_CARD\x10\x02*b\n\x06GapEnd\x12\x17\n\x13GAP_END_UNSPECIFIED\x10\x00\x12\x12\n\x0eGAP_END_FILLED\x10\x01\x12\x19\n\x15GAP_END_PARTLY_FILLED\x10\x02\x12\x10\n\x0cGAP_END_LOST\x10\x03*[\n\x0bWindowState\x12\x1c\n\x18WINDOW_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11WINDOW_STATE_OPEN\x10\x01\x12\x17\n\x13WINDOW_STATE_CLOSED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'citycard.clearing.v1.clearing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FILESTATE']._serialized_start=3040
-  _globals['_FILESTATE']._serialized_end=3151
-  _globals['_FAREDEVIATIONKIND']._serialized_start=3154
-  _globals['_FAREDEVIATIONKIND']._serialized_end=3380
-  _globals['_GAPKIND']._serialized_start=3382
-  _globals['_GAPKIND']._serialized_end=3459
-  _globals['_GAPEND']._serialized_start=3461
-  _globals['_GAPEND']._serialized_end=3559
-  _globals['_WINDOWSTATE']._serialized_start=3561
-  _globals['_WINDOWSTATE']._serialized_end=3652
-  _globals['_PARTICIPANT']._serialized_start=127
-  _globals['_PARTICIPANT']._serialized_end=391
-  _globals['_ISSUERKEY']._serialized_start=393
-  _globals['_ISSUERKEY']._serialized_end=466
-  _globals['_VERDICTCOUNT']._serialized_start=468
-  _globals['_VERDICTCOUNT']._serialized_end=538
-  _globals['_FILE']._serialized_start=541
-  _globals['_FILE']._serialized_end=962
-  _globals['_RECORD']._serialized_start=965
-  _globals['_RECORD']._serialized_end=1331
-  _globals['_GAP']._serialized_start=1334
-  _globals['_GAP']._serialized_end=1602
-  _globals['_FAREPACK']._serialized_start=1605
-  _globals['_FAREPACK']._serialized_end=1738
-  _globals['_FAREDEVIATION']._serialized_start=1741
-  _globals['_FAREDEVIATION']._serialized_end=2017
-  _globals['_FAREDEVIATIONSUM']._serialized_start=2020
-  _globals['_FAREDEVIATIONSUM']._serialized_end=2170
-  _globals['_CHARGESTEP']._serialized_start=2172
-  _globals['_CHARGESTEP']._serialized_end=2255
-  _globals['_WINDOW']._serialized_start=2258
-  _globals['_WINDOW']._serialized_end=2571
-  _globals['_STATEMENT']._serialized_start=2574
-  _globals['_STATEMENT']._serialized_end=3038
+  _globals['_ISSUERKEY'].fields_by_name['issuer_id']._loaded_options = None
+  _globals['_ISSUERKEY'].fields_by_name['issuer_id']._serialized_options = b'\272H\022r\0202\016^[0-9A-F]{16}$'
+  _globals['_ISSUERKEY'].fields_by_name['key_version']._loaded_options = None
+  _globals['_ISSUERKEY'].fields_by_name['key_version']._serialized_options = b'\272H\005*\003\030\377\001'
+  _globals['_ISSUERKEY'].fields_by_name['algorithm_id']._loaded_options = None
+  _globals['_ISSUERKEY'].fields_by_name['algorithm_id']._serialized_options = b'\272H\005*\003\030\377\001'
+  _globals['_FILESTATE']._serialized_start=3112
+  _globals['_FILESTATE']._serialized_end=3223
+  _globals['_FAREDEVIATIONKIND']._serialized_start=3226
+  _globals['_FAREDEVIATIONKIND']._serialized_end=3452
+  _globals['_GAPKIND']._serialized_start=3454
+  _globals['_GAPKIND']._serialized_end=3531
+  _globals['_GAPEND']._serialized_start=3533
+  _globals['_GAPEND']._serialized_end=3631
+  _globals['_WINDOWSTATE']._serialized_start=3633
+  _globals['_WINDOWSTATE']._serialized_end=3724
+  _globals['_PARTICIPANT']._serialized_start=156
+  _globals['_PARTICIPANT']._serialized_end=420
+  _globals['_ISSUERKEY']._serialized_start=422
+  _globals['_ISSUERKEY']._serialized_end=538
+  _globals['_VERDICTCOUNT']._serialized_start=540
+  _globals['_VERDICTCOUNT']._serialized_end=610
+  _globals['_FILE']._serialized_start=613
+  _globals['_FILE']._serialized_end=1034
+  _globals['_RECORD']._serialized_start=1037
+  _globals['_RECORD']._serialized_end=1403
+  _globals['_GAP']._serialized_start=1406
+  _globals['_GAP']._serialized_end=1674
+  _globals['_FAREPACK']._serialized_start=1677
+  _globals['_FAREPACK']._serialized_end=1810
+  _globals['_FAREDEVIATION']._serialized_start=1813
+  _globals['_FAREDEVIATION']._serialized_end=2089
+  _globals['_FAREDEVIATIONSUM']._serialized_start=2092
+  _globals['_FAREDEVIATIONSUM']._serialized_end=2242
+  _globals['_CHARGESTEP']._serialized_start=2244
+  _globals['_CHARGESTEP']._serialized_end=2327
+  _globals['_WINDOW']._serialized_start=2330
+  _globals['_WINDOW']._serialized_end=2643
+  _globals['_STATEMENT']._serialized_start=2646
+  _globals['_STATEMENT']._serialized_end=3110
 # @@protoc_insertion_point(module_scope)
