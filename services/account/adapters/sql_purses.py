@@ -96,9 +96,15 @@ _COPY_MOVEMENTS = (
     " FROM STDIN (FORMAT binary)"
 )
 _OPENED = "SELECT purse_id FROM purse_opening WHERE purse_id = ANY(CAST(%(purse_ids)s AS integer[]))"
+_KEEP_PRODUCT = (
+    "INSERT INTO product (name) SELECT CAST(%(product)s AS text)"
+    " WHERE NOT EXISTS (SELECT FROM product WHERE name = CAST(%(product)s AS text))"
+    " ON CONFLICT DO NOTHING"
+)
 _OPEN_DETAIL = (
-    "INSERT INTO purse_opening (purse_id, opening_fen, deposit_fen, event_time, journal_id)"
-    " SELECT purse_id, opening_fen, deposit_fen, %(at)s, %(journal)s"
+    "INSERT INTO purse_opening (purse_id, opening_fen, deposit_fen, event_time, journal_id, product_id)"
+    " SELECT purse_id, opening_fen, deposit_fen, %(at)s, %(journal)s,"
+    " (SELECT product_id FROM product WHERE name = CAST(%(product)s AS text))"
     " FROM unnest(CAST(%(purse_ids)s AS integer[]), CAST(%(openings)s AS bigint[]), CAST(%(deposits)s AS bigint[]))"
     " AS opened (purse_id, opening_fen, deposit_fen)"
 )
@@ -242,7 +248,10 @@ class PostgresPurses(PostgresItems):
             "deposits": int8_array(cards.deposits_fen),
             "at": cards.issue_time,
             "journal": journal,
+            "product": cards.product,
         }
+        if cards.product:
+            await self._driver.execute(_KEEP_PRODUCT, values)
         await self._driver.execute(_OPEN_DETAIL, values)
         count = await self._driver.execute(_OPEN, values)
         assert count == len(locked.purse_ids), "purses are taken before they are opened"

@@ -130,6 +130,7 @@ class IssuedCards:
         price_fen: Price taken for each, the same for all.
         outlet: Id of the outlet that owes the money; empty for the centre itself.
         issue_time: When.
+        product: Id of their product; empty where nobody told.
     """
 
     keys: KeyColumns
@@ -138,6 +139,7 @@ class IssuedCards:
     price_fen: int
     outlet: str
     issue_time: datetime
+    product: str = ""
 
     def check(self) -> None:
         """Let pass what is consistent in itself.
@@ -169,6 +171,7 @@ class IssuedCards:
             self.price_fen,
             self.outlet,
             self.issue_time,
+            self.product,
         )
 
     def legs(self, chart: Chart) -> tuple[Leg, ...]:
