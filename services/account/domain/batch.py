@@ -37,6 +37,16 @@ class Movements:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def take(self, rows: npt.NDArray[np.intp]) -> "Movements":
+        """Some of the rows."""
+        return Movements(
+            self.keys.take(rows),
+            self.counters[rows],
+            self.amounts_fen[rows],
+            self.balances_before_fen[rows],
+            self.times_s[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CreditLine:

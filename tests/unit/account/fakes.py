@@ -32,6 +32,7 @@ from services.account.domain.folding import (
     ItemKind,
     ItemOutcome,
     PurseItem,
+    Runs,
     unexplained_fen,
 )
 from services.account.domain.proof import Proof
@@ -189,6 +190,26 @@ class FakePurses:
         ids = [self._find(key) for key in wanted]
         highest = [self._state.purses[purse_id - 1].counter_max for purse_id in ids]
         return LockedPurses(np.array(ids, dtype=np.int64), np.array(highest, dtype=np.int64))
+
+    async def fold_runs(self, keys: KeyColumns, found: Runs, tolerance_s: float) -> tuple[I64, I64]:
+        ids = np.zeros(len(keys), dtype=np.int64)
+        for row in range(len(keys)):
+            purse_id = self._find(keys.key(row))
+            if not (purse_id and found.unbroken[row]):
+                continue
+            purse = self._state.purses[purse_id - 1]
+            if purse.counter_max + 1 != found.counter_from[row]:
+                continue
+            ids[row] = purse_id
+            self._update(
+                purse_id,
+                debits_fen=purse.debits_fen + int(found.debits_fen[row]),
+                counter_count=purse.counter_count + int(found.counter_count[row]),
+                counter_max=int(found.counter_from[row] + found.counter_count[row] - 1),
+                printed_balance_fen=int(found.printed_balance_fen[row]),
+                last_time=datetime.fromtimestamp(int(found.times_s[row]), UTC),
+            )
+        return ids, ids[ids > 0]
 
     async def seen(self, purse_ids: I64, counters: I64) -> Bools:
         known = {(purse_id, counter) for purse_id, counter, _ in self._state.movements}
