@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.account.adapters.driver import Driver
 from services.account.adapters.sql_book import PLACE_AT
-from services.account.adapters.sql_purses import purse_key
+from services.account.adapters.sql_purses import HOLD_MANY, purse_key
 from services.account.domain.chart import Chart
 from services.account.domain.float import (
     AGES_DAYS,
@@ -48,18 +48,23 @@ _SILENCE = """
         (SELECT silence_days FROM dormancy_rule AS rule WHERE rule.product = ''
             AND from_day <= %(day)s ORDER BY rule_id DESC LIMIT 1))
 """
-# What stands behind the place is taken back: batches, openings, entries that name a purse. Right after midnight that
-# is little. A purse counts once its issue was booked (at its event time when it cost nothing), or a record of it came.
-# Its last sign of life is read from what stands before the place; only purses that moved since, or whose terminals
-# run ahead of the day, need a second look.
+# What stands behind the place is taken back: batches, openings, entries that name a purse. Closing holds batches back
+# until it has counted, so that there are none; a recount of an old day reads the movements once, for the purses that
+# moved since. A purse counts once its issue was booked (at its event time when it cost nothing), or a record of it
+# came. Its last sign of life is that of the highest counter, as of the place.
 _STATE = """
 later_batch AS MATERIALIZED (
     SELECT batch_number FROM journal JOIN batch_fold USING (journal_id) WHERE journal.sequence > %(place)s
 ), later_movement AS MATERIALIZED (
-    SELECT purse_id, sum(amount_fen) AS used_fen, count(*) AS movements FROM movement
+    SELECT purse_id, sum(amount_fen) AS used_fen FROM movement
     WHERE batch_number >= (SELECT min(batch_number) FROM later_batch)
         AND batch_number IN (SELECT batch_number FROM later_batch)
     GROUP BY purse_id
+), earlier_movement AS MATERIALIZED (
+    SELECT DISTINCT ON (purse_id) purse_id, event_time FROM movement
+    WHERE purse_id IN (SELECT purse_id FROM later_movement)
+        AND batch_number NOT IN (SELECT batch_number FROM later_batch)
+    ORDER BY purse_id, counter DESC, batch_number
 ), later_entry AS MATERIALIZED (
     SELECT purse_id,
         coalesce(sum(amount_fen) FILTER (WHERE side = 2 AND event = ANY(%(loads)s)), 0) AS loads_fen,
@@ -79,28 +84,19 @@ later_batch AS MATERIALIZED (
             AS refunded_fen,
         opened.event_time IS NOT NULL AND later_opening.purse_id IS NULL
             AND (opened.journal_id IS NOT NULL OR opened.event_time < %(end)s) AS is_open,
-        greatest(
-            CASE WHEN later_movement.purse_id IS NULL AND (last_time IS NULL OR last_time < %(end)s) THEN last_time
-                ELSE (SELECT max(event_time) FROM movement WHERE movement.purse_id = purse.purse_id
-                    AND event_time < %(end)s
-                    AND batch_number NOT IN (SELECT batch_number FROM later_batch)) END,
-            CASE WHEN NOT coalesce(loaded, false) AND (last_load_time IS NULL OR last_load_time < %(end)s)
-                THEN last_load_time
-                ELSE (SELECT max(journal.event_time) FROM entry JOIN journal USING (sequence)
-                    WHERE entry.purse_id = purse.purse_id AND side = 2 AND event = ANY(%(loads)s)
-                    AND sequence <= %(place)s AND journal.event_time < %(end)s) END
-        ) AS used_time,
         opened.event_time AS open_time,
-        counter_count > 0 AND later_movement.purse_id IS NULL
-            OR later_movement.movements < (SELECT count(*) FROM movement WHERE movement.purse_id = purse.purse_id)
-            AS has_moved
+        CASE WHEN later_movement.purse_id IS NULL THEN last_time ELSE earlier_movement.event_time END AS used_time,
+        CASE WHEN NOT coalesce(loaded, false) THEN last_load_time
+            ELSE (SELECT max(journal.event_time) FROM entry JOIN journal USING (sequence)
+                WHERE entry.purse_id = purse.purse_id AND side = 2 AND event = ANY(%(loads)s)
+                AND sequence <= %(place)s) END AS load_time
     FROM purse LEFT JOIN purse_opening AS opened USING (purse_id) LEFT JOIN product USING (product_id)
-        LEFT JOIN later_movement USING (purse_id) LEFT JOIN later_entry USING (purse_id)
-        LEFT JOIN later_opening USING (purse_id)
+        LEFT JOIN later_movement USING (purse_id) LEFT JOIN earlier_movement USING (purse_id)
+        LEFT JOIN later_entry USING (purse_id) LEFT JOIN later_opening USING (purse_id)
 ), seen AS (
     SELECT purse_id, CASE WHEN is_open THEN product ELSE '' END AS product, issued_fen, used_fen, refunded_fen,
-        coalesce(greatest(used_time, CASE WHEN is_open THEN open_time END), %(end)s) AS seen_time
-    FROM state WHERE is_open OR has_moved
+        least(greatest(used_time, load_time, CASE WHEN is_open THEN open_time END), %(end)s) AS seen_time
+    FROM state WHERE is_open OR used_time IS NOT NULL
 )"""
 _LINES = f"""
 WITH {_STATE}, rule AS MATERIALIZED (
@@ -212,6 +208,13 @@ class PostgresFloat:
         """See the port."""
         await self._driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         # Millions of purses take their seconds; the caller's time limit bounds them.
+        await self._driver.execute("SET LOCAL statement_timeout = 0")
+        await self._driver.execute("SET LOCAL work_mem = '64MB'")
+
+    async def hold_batches(self) -> None:
+        """See the port."""
+        await self._driver.execute("SET LOCAL lock_timeout = 0")
+        await self._driver.execute(HOLD_MANY)
         await self._driver.execute("SET LOCAL statement_timeout = 0")
         await self._driver.execute("SET LOCAL work_mem = '64MB'")
 

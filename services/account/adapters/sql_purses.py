@@ -38,7 +38,7 @@ _CREATE = (
 # One transaction at a time holds many purses, and a few are taken beside it by those that want several. That saves
 # locking row by row, which would write every row twice; a single purse needs no such care, it closes no circle.
 _MANY = 0x0070_7572
-_HOLD_MANY = f"SELECT pg_advisory_xact_lock({_MANY})"
+HOLD_MANY = f"SELECT pg_advisory_xact_lock({_MANY})"
 _HOLD_SEVERAL = f"SELECT pg_advisory_xact_lock_shared({_MANY})"
 _FOUND = f"FROM {_KEYS} JOIN purse ON {_SAME} ORDER BY key.position"
 # Arrays instead of rows: ten thousand rows cost more on their way than in the query.
@@ -96,10 +96,13 @@ _FOLD = (
     f" WHERE purse_id = folded_id RETURNING purse_id, {_DOUBTFUL})"
     f" SELECT (SELECT count(*) FROM done), ARRAY({_IN_DOUBT})"
 )
+# Every counter up to the highest was there but for those that an item says are missing, open or given up.
 _SEEN = (
     "SELECT pair.position FROM unnest(CAST(%(purse_ids)s AS integer[]), CAST(%(counters)s AS integer[]))"
-    " WITH ORDINALITY AS pair (purse_id, counter, position) WHERE EXISTS"
-    " (SELECT FROM movement WHERE movement.purse_id = pair.purse_id AND movement.counter = pair.counter)"
+    " WITH ORDINALITY AS pair (purse_id, counter, position) JOIN purse USING (purse_id)"
+    " WHERE counter <= counter_max AND NOT EXISTS (SELECT FROM purse_item"
+    " WHERE purse_item.purse_id = pair.purse_id AND kind = 1 AND outcome IS DISTINCT FROM 'FILLED'"
+    " AND pair.counter BETWEEN counter_from AND counter_to)"
 )
 _COPY_MOVEMENTS = (
     "COPY movement (amount_fen, balance_before_fen, event_time, purse_id, counter, batch_number)"
@@ -184,7 +187,7 @@ class PostgresPurses(PostgresItems):
 
     async def lock_columns(self, keys: KeyColumns) -> LockedPurses:
         """See the port."""
-        await self._driver.execute(_HOLD_MANY)
+        await self._driver.execute(HOLD_MANY)
         values = _key_values(keys)
         ((positions, purse_ids, counter_max),) = await self._driver.fetch(_FIND, values)
         if positions is None or len(positions) < len(keys):
@@ -195,7 +198,7 @@ class PostgresPurses(PostgresItems):
 
     async def fold_runs(self, keys: KeyColumns, found: Runs, tolerance_s: float) -> tuple[I64, I64]:
         """See the port."""
-        await self._driver.execute(_HOLD_MANY)
+        await self._driver.execute(HOLD_MANY)
         wanted = np.flatnonzero(found.unbroken)
         ids = np.zeros(len(keys), dtype=np.int64)
         values = _key_values(keys.take(wanted)) | {

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 from libs.clock import Clock
 from libs.runtime.logging import get_logger
-from services.account.application.float_ports import FloatTransaction
+from services.account.application.float_ports import FloatTransaction, FloatUnitOfWork
 from services.account.domain.errors import FloatDayNotOver, FloatDayUnknown
 from services.account.domain.float import FloatDay, city_day, day_end
 
@@ -43,10 +43,8 @@ class CloseFloatDays:
             first_post = await uow.floats.first_post_time()
             untaken = await uow.floats.untaken()
         due = last is None or last < yesterday
-        if due and first_post is not None and first_post < day_end(yesterday):
+        if (due and first_post is not None and first_post < day_end(yesterday)) or untaken:
             await self._close_until(yesterday, last)
-        elif untaken:
-            await self._take(untaken)
 
     async def __call__(self, day: date) -> FloatDay:
         """Close a day by hand, with those between it and the newest closed one.
@@ -73,32 +71,36 @@ class CloseFloatDays:
     async def _close_until(self, day: date, last: date | None) -> None:
         first = day if last is None else last + timedelta(days=1)
         days = [first + timedelta(days=n) for n in range((day - first).days + 1)]
-        if days:
-            # The book is locked for a moment only: the counting comes after it.
-            async with self._transaction() as uow:
-                await uow.floats.close_days(days, self._clock.now())
-                await uow.commit()
-        async with self._transaction() as uow:
-            untaken = await uow.floats.untaken()
-        await self._take(untaken)
-
-    async def _take(self, days: list[date]) -> None:
-        for day in days:
-            async with self._transaction() as uow:
-                await uow.floats.one_moment()
-                place = await uow.floats.place(day)
-                assert place is not None, "a closed day has a place"
-                found = await uow.floats.count(day, place, day_end(day))
-                await uow.floats.keep(found, self._clock.now())
-                await uow.commit()
+        async with self._transaction() as counting:
+            # Batches wait for the seconds of counting, so that none comes between the close and the count; callers do
+            # not wait: the book is locked for a moment only, by a transaction of its own.
+            await counting.floats.hold_batches()
+            if days:
+                async with self._transaction() as closing:
+                    await closing.floats.close_days(days, self._clock.now())
+                    await closing.commit()
+            taken = await self._take(counting)
+            await counting.commit()
+        for found in taken:
             (log.info if found.holds else log.error)(
                 "account.float_day_closed",
-                day=day.isoformat(),
+                day=found.day.isoformat(),
                 liability_fen=found.liability_fen,
                 holds=found.holds,
                 uncovered_fen=found.uncovered_fen,
             )
-            await self._after(day)
+            await self._after(found.day)
+
+    async def _take(self, uow: FloatUnitOfWork) -> list[FloatDay]:
+        """Count the days that are closed and not counted yet."""
+        taken = []
+        for day in await uow.floats.untaken():
+            place = await uow.floats.place(day)
+            assert place is not None, "a closed day has a place"
+            found = await uow.floats.count(day, place, day_end(day))
+            await uow.floats.keep(found, self._clock.now())
+            taken.append(found)
+        return taken
 
     async def _after(self, day: date) -> None:
         """What a day's end brings: cards fall asleep, and late journals meet the bank's lines."""

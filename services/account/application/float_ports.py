@@ -18,6 +18,10 @@ class FloatRepository(Protocol):
         """Make this transaction, which did nothing yet, see one moment of the database throughout."""
         ...
 
+    async def hold_batches(self) -> None:
+        """Keep batches of movements and issues out of the purses until this transaction ends."""
+        ...
+
     async def head(self) -> tuple[int, datetime | None]:
         """Place and posting time of the last journal."""
         ...

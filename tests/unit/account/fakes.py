@@ -244,13 +244,14 @@ class FakePurses:
                 for item in self._state.items
                 if item.key == key
                 and item.kind is ItemKind.GAP
-                and item.outcome is None
+                and item.outcome is not ItemOutcome.FILLED
                 and item.counter_from <= counter <= item.counter_to
             )
             self._end(gap, ItemOutcome.FILLED, now)
             for first, last in ((gap.counter_from, counter - 1), (counter + 1, gap.counter_to)):
                 if first <= last:
-                    self._begin(key, ItemKind.GAP, first, last, 0, gap.open_time)
+                    number = len(self._state.items) + 1
+                    self._state.items.append(replace(gap, id=number, counter_from=first, counter_to=last))
         for position, first, last in zip(
             found.gap_positions.tolist(), found.gap_from.tolist(), found.gap_to.tolist(), strict=True
         ):

@@ -34,6 +34,17 @@ CREATE TABLE product (
 -- Null for cards that were issued before anybody kept their product.
 ALTER TABLE purse_opening ADD COLUMN product_id smallint REFERENCES product;
 
+-- Whether a counter was there before say the items of what is missing: every counter up to the highest that stands in
+-- none of them. An index by purse and counter cost a fifth of folding and told the same.
+INSERT INTO purse_item (purse_id, kind, counter_from, counter_to, open_time)
+SELECT purse_id, 1, before + 1, counter - 1, now()
+FROM (SELECT movement.purse_id, counter, lag(counter, 1, -1) OVER (PARTITION BY movement.purse_id ORDER BY counter)
+        AS before
+    FROM movement JOIN purse USING (purse_id) WHERE counter_count < counter_max + 1
+        AND NOT EXISTS (SELECT FROM purse_item WHERE purse_item.purse_id = movement.purse_id AND kind = 1)) AS seen
+WHERE counter > before + 1;
+CREATE INDEX purse_item_missing ON purse_item (purse_id) WHERE kind = 1 AND outcome IS DISTINCT FROM 'FILLED';
+DROP INDEX movement_counter;
 -- Which movements came behind a place of the book: batches come in the order of their numbers, so a few pages tell.
 CREATE INDEX movement_batch ON movement USING brin (batch_number) WITH (pages_per_range = 16, autosummarize = on);
 
@@ -170,7 +181,8 @@ def downgrade() -> None:
     op.execute(
         "DROP TABLE bank_item, bank_match, bank_line, bank_statement, dormant_purse, dormancy_rule, float_book,"
         " float_line, float_day, float_close;"
-        " DROP INDEX movement_batch;"
+        " DROP INDEX movement_batch, purse_item_missing;"
+        " CREATE INDEX movement_counter ON movement (purse_id, counter);"
         " ALTER TABLE purse_opening DROP COLUMN product_id;"
         " DROP TABLE product"
     )
