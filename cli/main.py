@@ -11,7 +11,13 @@ from collections.abc import Callable
 import typer
 
 # Modules with `register(app: typer.Typer) -> None`; the order is that of `citycard --help`.
-ROOMS = ("city.commands", "city.demo.commands", "edge.card.commands", "cli.keys")
+ROOMS = (
+    "city.commands",
+    "city.demo.commands",
+    "edge.card.commands",
+    "cli.keys",
+    "city.ledger.commands",
+)
 
 
 def build() -> typer.Typer:

@@ -140,6 +140,11 @@ class Screen:
             f"  {verdict}: {len(proof.lines)} lines, {proof.checked:,} things checked in {proof.seconds:.1f} s",
             highlight=False,
         )
+        # Once more on lines of their own: a column of a table cuts names that people want to look for.
+        for line in proof.lines:
+            if line.broken:
+                told = f"  {line.service} {line.invariant}: {line.first_broken}  ({line.broken:,} × {line.statement})"
+                self.console.print(Text(told, style="red"), soft_wrap=True)
 
 
 def _verdicts(counts: Counter[int]) -> str:

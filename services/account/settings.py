@@ -18,3 +18,6 @@ class AccountSettings(ServiceSettings):
         ge=0,
         description="How far a terminal's clock may be off when the proof compares printed balances, seconds",
     )
+    float_sweep_s: float = Field(
+        60.0, gt=0, description="Pause between looks whether a day is over whose float is to be closed, seconds"
+    )

@@ -2,7 +2,9 @@
 
 from uuid import uuid4
 
+import grpc
 from citycard.account.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+from citycard.account.v1.float_service_pb2_grpc import add_FloatServiceServicer_to_server
 
 from libs.runtime.consumer import Consumer, Delivery
 from libs.runtime.database import check_database, create_engine
@@ -11,21 +13,31 @@ from libs.runtime.relay import Relay
 from libs.runtime.server import ServiceParts
 from services.account.adapters.chart_file import standard_chart
 from services.account.adapters.events_in import handlers
+from services.account.adapters.float_grpc_api import FloatApi, FloatUseCases
+from services.account.adapters.float_unit_of_work import AccountFloatUnitOfWork
 from services.account.adapters.grpc_api import AccountApi, UseCases
 from services.account.adapters.sql_accounts import AccountIds
 from services.account.adapters.unit_of_work import AccountUnitOfWork
 from services.account.application.charge_window_fee import ChargeWindowFee
+from services.account.application.close_bank_item import CloseBankItem
+from services.account.application.close_float_days import CloseFloatDays
 from services.account.application.close_purse_item import ClosePurseItem
 from services.account.application.commit_reservation import CommitReservation
 from services.account.application.expire_reservations import ExpireReservations
 from services.account.application.fold_batch import FoldBatch
 from services.account.application.get_account import GetAccount
 from services.account.application.get_balance import GetBalance
+from services.account.application.get_bank_reconciliation import GetBankReconciliation
+from services.account.application.get_float import GetFloat
 from services.account.application.get_journal import GetJournal
 from services.account.application.get_purse import GetPurse
 from services.account.application.get_reservation import GetReservation
 from services.account.application.list_accounts import ListAccounts
+from services.account.application.list_bank_items import ListBankItems
+from services.account.application.list_dormancy_rules import ListDormancyRules
+from services.account.application.list_dormant_purses import ListDormantPurses
 from services.account.application.list_entries import ListEntries
+from services.account.application.list_float_days import ListFloatDays
 from services.account.application.list_journals import ListJournals
 from services.account.application.list_purse_items import ListPurseItems
 from services.account.application.open_account import OpenAccount
@@ -36,6 +48,8 @@ from services.account.application.posting_queue import PostingQueue
 from services.account.application.prove import Prove
 from services.account.application.reserve import Reserve
 from services.account.application.reverse_journal import ReverseJournal
+from services.account.application.set_dormancy_rule import SetDormancyRule
+from services.account.application.upload_bank_statement import UploadBankStatement
 from services.account.application.void_reservation import VoidReservation
 from services.account.settings import AccountSettings
 
@@ -74,6 +88,26 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
         prove=Prove(transaction, tolerance_s),
     )
     api = AccountApi(use_cases, chart, clock)
+
+    def float_transaction() -> AccountFloatUnitOfWork:
+        return AccountFloatUnitOfWork(engine, chart, clock, remembered)
+
+    close_float_days = CloseFloatDays(float_transaction, clock, settings.float_sweep_s)
+    float_api = FloatApi(
+        FloatUseCases(
+            get_float=GetFloat(float_transaction, clock),
+            list_float_days=ListFloatDays(float_transaction),
+            close_float_days=close_float_days,
+            upload_bank_statement=UploadBankStatement(float_transaction, clock),
+            get_bank_reconciliation=GetBankReconciliation(float_transaction),
+            list_bank_items=ListBankItems(float_transaction),
+            close_bank_item=CloseBankItem(float_transaction, clock),
+            list_dormant_purses=ListDormantPurses(float_transaction),
+            set_dormancy_rule=SetDormancyRule(float_transaction, clock),
+            list_dormancy_rules=ListDormancyRules(float_transaction),
+        ),
+        clock,
+    )
     expiry = ExpireReservations(transaction, chart, clock, settings.expiry_sweep_s, tolerance_s)
     relay = Relay(engine, nats, "account", replicas=settings.nats_stream_replicas)
     consumer = Consumer(
@@ -99,11 +133,20 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
         await nats.close()
         await engine.dispose()
 
+    def register(server: grpc.aio.Server) -> None:
+        add_AccountServiceServicer_to_server(api, server)
+        add_FloatServiceServicer_to_server(float_api, server)
+
     return ServiceParts(
         name="account",
-        register=lambda server: add_AccountServiceServicer_to_server(api, server),
-        service_names=("citycard.account.v1.AccountService",),
-        background=[("relay", relay.run), ("events", consumer.run), ("expiry", expiry.run)],
+        register=register,
+        service_names=("citycard.account.v1.AccountService", "citycard.account.v1.FloatService"),
+        background=[
+            ("relay", relay.run),
+            ("events", consumer.run),
+            ("expiry", expiry.run),
+            ("float", close_float_days.run),
+        ],
         ready=ready,
         close=close,
     )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from city.environment import PlatformState
@@ -40,12 +41,43 @@ def test_a_kept_demo_is_proven_answers_its_own_line_and_is_taken_down(new_root: 
 
         again = run(_BIN / "citycard", "prove", "--root", root)
         assert again.returncode == 0, again.stdout
+        read_the_books(root)
+        tamper_with_the_books(root)
     finally:
         down = run(_BIN / "citycard", "down", "--root", root)
     assert down.returncode == 0, down.stderr
     assert not any(state.service(service) for service in SERVICES)
     assert run(_BIN / "citycard", "prove", "--root", root).returncode == 2
     LocalServers(root).destroy()
+
+
+def read_the_books(root: Path) -> None:
+    """Every sheet of the ledger of the demo's day."""
+    for arguments, words in (
+        (("chart",), "借贷平衡"),
+        (("account", "2203"), "2203.metro-1"),
+        (("journal", "1"), "发卡 cards_issued"),
+        (("statement", "2201"), "消费清分 records_posted"),
+        (("float",), "钱包与总账相符"),
+    ):
+        shown = run(_BIN / "citycard", "ledger", *arguments, "--root", root)
+        assert shown.returncode == 0, shown.stderr
+        assert words in shown.stdout
+
+
+def tamper_with_the_books(root: Path) -> None:
+    """One fen in one row, by somebody who may do everything to the database; the proof names the row."""
+    servers = LocalServers(root)
+    name = servers.ensure_database("account").name
+    proof = (_BIN / "citycard", "prove", "--service", "account", "--root", root)
+    assert run(*proof).returncode == 0
+    with psycopg.connect(servers.postgres.superuser_url(name), autocommit=True) as connection:
+        connection.execute("UPDATE entry SET amount_fen = amount_fen + 1 WHERE sequence = 9 AND leg_number = 1")
+        row = connection.execute("SELECT journal_id FROM journal WHERE sequence = 9").fetchone()
+    assert row is not None
+    found = run(*proof)
+    assert found.returncode == 1
+    assert f"account I13: journals/{row[0]} at 9" in found.stdout
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:

@@ -47,10 +47,6 @@ class MomentArray(PgArray):
     """timestamptz[]."""
 
 
-class TidArray(PgArray):
-    """tid[]: places of rows."""
-
-
 class _ArrayDumper(Dumper):
     format = Format.BINARY
 
@@ -64,14 +60,12 @@ def _register(kind: type[PgArray], array_oid: int) -> None:
 
 
 # Type numbers of PostgreSQL's own types never change (pg_type.dat): element, array.
-_INT2, _INT4, _INT8, _BYTEA, _MOMENT, _TID = 21, 23, 20, 17, 1184, 27
-_TID_BYTES = 6
+_INT2, _INT4, _INT8, _BYTEA, _MOMENT = 21, 23, 20, 17, 1184
 _register(Int2Array, 1005)
 _register(Int4Array, 1007)
 _register(Int8Array, 1016)
 _register(ByteaArray, 1001)
 _register(MomentArray, 1185)
-_register(TidArray, 1010)
 
 
 def int2_array(values: Column | Sequence[int]) -> Int2Array:
@@ -97,11 +91,6 @@ def bytea_array(table: Column) -> ByteaArray:
 def moment_array(seconds: Column) -> MomentArray:
     """Seconds since 1970 UTC as timestamptz[]."""
     return MomentArray(_array(pg_moments(seconds), _MOMENT))
-
-
-def tid_array(places: Sequence[bytes]) -> TidArray:
-    """Places of rows, as the server told them, as tid[]."""
-    return TidArray(_array(np.frombuffer(b"".join(places), dtype=f"V{_TID_BYTES}"), _TID))
 
 
 def pg_moments(seconds: Column) -> Column:

@@ -72,6 +72,7 @@ def cards_from_pb(event: CardsIssued) -> IssuedCards:
         price_fen=event.price_fen,
         outlet=event.outlet.removeprefix("outlets/"),
         issue_time=translate.moment(event.issue_time),
+        product=event.product.removeprefix("products/"),
     )
 
 

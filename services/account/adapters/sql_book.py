@@ -67,12 +67,13 @@ _LEGS = (
     " WHERE entry.sequence = ANY(CAST(%(sequences)s AS bigint[])) ORDER BY entry.sequence, entry.leg_number"
 )
 # Places have no gaps and posting times never go back, so a moment is found by halving: a look per doubling of the book.
-_PLACE_AT = """
+# `before` is `<=` where the moment itself counts, else `<`.
+PLACE_AT = """
 WITH RECURSIVE halving (low, high) AS (
     SELECT CAST(0 AS bigint), sequence FROM book
     UNION ALL
-    SELECT CASE WHEN journal.post_time <= %(at)s THEN middle ELSE low END,
-        CASE WHEN journal.post_time <= %(at)s THEN high ELSE middle - 1 END
+    SELECT CASE WHEN journal.post_time {before} %(at)s THEN middle ELSE low END,
+        CASE WHEN journal.post_time {before} %(at)s THEN high ELSE middle - 1 END
     FROM (SELECT low, high, (low + high + 1) / 2 AS middle FROM halving WHERE low < high) AS step
     JOIN journal ON journal.sequence = step.middle
 )
@@ -203,7 +204,7 @@ class PostgresJournals:
         ]
 
     async def _place_at(self, at: datetime) -> int:
-        ((place,),) = await self._driver.fetch(_PLACE_AT, {"at": at})
+        ((place,),) = await self._driver.fetch(PLACE_AT.format(before="<="), {"at": at})
         return int(place)
 
     async def _with_legs(self, rows: Sequence[Row]) -> list[Journal]:

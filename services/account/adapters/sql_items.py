@@ -65,23 +65,24 @@ _OPEN_ITEMS = (
     " CAST(%(counters_to)s AS integer[]), CAST(%(amounts)s AS bigint[]))"
     " AS found (purse_id, counter_from, counter_to, amount_fen)"
 )
-# What is left of a gap goes on under its own first day.
+# What is left of a gap goes on under its own first day, open or given up as it was.
 _FILL = """
 WITH late AS (
     SELECT purse_id, range_agg(int4range(counter, counter, '[]')) AS counters
     FROM unnest(CAST(%(purse_ids)s AS integer[]), CAST(%(counters)s AS integer[])) AS late (purse_id, counter)
     GROUP BY purse_id
 ), touched AS (
-    SELECT item_id, purse_id, open_time, batch_number,
+    SELECT item_id, purse_id, open_time, batch_number, close_time, outcome, note,
         int4multirange(int4range(counter_from, counter_to, '[]')) - counters AS rest
     FROM purse_item JOIN late USING (purse_id)
-    WHERE kind = 1 AND close_time IS NULL AND int4range(counter_from, counter_to, '[]') && counters
+    WHERE kind = 1 AND outcome IS DISTINCT FROM 'FILLED' AND int4range(counter_from, counter_to, '[]') && counters
 ), closed AS (
     UPDATE purse_item SET close_time = %(now)s, outcome = 'FILLED' FROM touched
     WHERE purse_item.item_id = touched.item_id
 )
-INSERT INTO purse_item (purse_id, kind, counter_from, counter_to, batch_number, open_time)
-SELECT purse_id, 1, lower(part), upper(part) - 1, batch_number, open_time FROM touched, unnest(rest) AS part
+INSERT INTO purse_item (purse_id, kind, counter_from, counter_to, batch_number, open_time, close_time, outcome, note)
+SELECT purse_id, 1, lower(part), upper(part) - 1, batch_number, open_time, close_time, outcome, note
+FROM touched, unnest(rest) AS part
 """
 _ITEM = (
     "SELECT item_id, scheme, card_number, generation, kind, counter_from, counter_to, amount_fen, open_time,"

@@ -16,14 +16,13 @@ from services.account.adapters.binary import (
     int8_array,
     moment_array,
     pg_moments,
-    tid_array,
 )
 from services.account.adapters.sql_items import BOOK_LESS_PRINTED, COMPARABLE, PostgresItems
 from services.account.application.ports import LockedPurses
 from services.account.domain.batch import IssuedCards, Movements
 from services.account.domain.columns import I64, Bools, KeyColumns
 from services.account.domain.errors import PurseUnknown
-from services.account.domain.folding import FoldedPurses
+from services.account.domain.folding import FoldedPurses, Runs
 from services.account.domain.purse import SCHEMES, Purse, PurseChange, PurseKey
 
 _KEYS = (
@@ -39,13 +38,13 @@ _CREATE = (
 # One transaction at a time holds many purses, and a few are taken beside it by those that want several. That saves
 # locking row by row, which would write every row twice; a single purse needs no such care, it closes no circle.
 _MANY = 0x0070_7572
-_HOLD_MANY = f"SELECT pg_advisory_xact_lock({_MANY})"
+HOLD_MANY = f"SELECT pg_advisory_xact_lock({_MANY})"
 _HOLD_SEVERAL = f"SELECT pg_advisory_xact_lock_shared({_MANY})"
 _FOUND = f"FROM {_KEYS} JOIN purse ON {_SAME} ORDER BY key.position"
 # Arrays instead of rows: ten thousand rows cost more on their way than in the query.
 _FIND = (
-    "SELECT array_agg(position), array_agg(purse_id), array_agg(counter_max), array_agg(place)"
-    f" FROM (SELECT key.position, purse.purse_id, purse.counter_max, purse.ctid AS place {_FOUND}) AS found"
+    "SELECT array_agg(position), array_agg(purse_id), array_agg(counter_max)"
+    f" FROM (SELECT key.position, purse.purse_id, purse.counter_max {_FOUND}) AS found"
 )
 _LOCK = f"SELECT key.position, purse.purse_id {_FOUND} FOR NO KEY UPDATE OF purse"
 _CHANGE = (
@@ -62,43 +61,63 @@ _CHANGE = (
     " pending_debits_fen, load_time)"
     " WHERE purse.purse_id = change.purse_id"
 )
+# Which of the folded purses want to be compared: those that do not agree at once, and those that did not before.
+_DOUBTFUL = (
+    f"{COMPARABLE} AND ({BOOK_LESS_PRINTED} <> 0 OR last_load_time > last_time + CAST(%(tolerance)s AS interval))"
+    " AS doubtful"
+)
+_IN_DOUBT = (
+    "SELECT purse_id FROM done WHERE doubtful"
+    " UNION SELECT purse_id FROM done JOIN purse_item USING (purse_id) WHERE kind = 3 AND close_time IS NULL"
+)
+# The look for a purse and its change in one pass: memory is what both wait for, and here they share it.
+_FOLD_RUNS = (
+    "WITH done AS (UPDATE purse SET debits_fen = debits_fen + new_debits_fen,"
+    " counter_count = counter_count + new_count, counter_max = new_counter + new_count - 1,"
+    " printed_balance_fen = new_printed_fen, last_time = new_time"
+    " FROM unnest(CAST(%(schemes)s AS smallint[]), CAST(%(numbers)s AS bytea[]), CAST(%(generations)s AS integer[]),"
+    " CAST(%(counters)s AS integer[]), CAST(%(counts)s AS integer[]), CAST(%(debits)s AS bigint[]),"
+    " CAST(%(printed)s AS bigint[]), CAST(%(times)s AS timestamptz[])) WITH ORDINALITY"
+    " AS key (scheme, card_number, generation, new_counter, new_count, new_debits_fen, new_printed_fen, new_time,"
+    " position)"
+    f" WHERE {_SAME} AND counter_max = new_counter - 1 RETURNING position, purse_id, {_DOUBTFUL})"
+    f" SELECT array_agg(position), array_agg(purse_id), ARRAY({_IN_DOUBT}) FROM done"
+)
 _FOLD = (
-    "WITH done AS (UPDATE purse SET debits_fen = purse.debits_fen + folded.debits_fen,"
-    " repeats_fen = purse.repeats_fen + folded.repeats_fen,"
-    " counter_count = purse.counter_count + folded.counter_count,"
-    " counter_max = greatest(purse.counter_max, folded.counter_max),"
-    " printed_balance_fen = CASE WHEN folded.counter_max > purse.counter_max"
-    " THEN folded.printed_balance_fen ELSE purse.printed_balance_fen END,"
-    " last_time = CASE WHEN folded.counter_max > purse.counter_max THEN folded.last_time ELSE purse.last_time END"
-    " FROM unnest({places}, CAST(%(debits)s AS bigint[]), CAST(%(repeats)s AS bigint[]),"
+    "WITH done AS (UPDATE purse SET debits_fen = debits_fen + new_debits_fen,"
+    " repeats_fen = repeats_fen + new_repeats_fen, counter_count = counter_count + new_count,"
+    " counter_max = greatest(counter_max, new_counter),"
+    " printed_balance_fen = CASE WHEN new_counter > counter_max THEN new_printed_fen ELSE printed_balance_fen END,"
+    " last_time = CASE WHEN new_counter > counter_max THEN new_time ELSE last_time END"
+    " FROM unnest(CAST(%(purse_ids)s AS integer[]), CAST(%(debits)s AS bigint[]), CAST(%(repeats)s AS bigint[]),"
     " CAST(%(counts)s AS bigint[]), CAST(%(maxima)s AS integer[]), CAST(%(printed)s AS bigint[]),"
     " CAST(%(times)s AS timestamptz[]))"
-    " AS folded (place, debits_fen, repeats_fen, counter_count, counter_max, printed_balance_fen, last_time)"
-    " WHERE purse.{column} = folded.place"
-    " RETURNING purse.purse_id, opening_fen, loads_fen, purse.debits_fen, purse.repeats_fen, purse.printed_balance_fen,"
-    " purse.counter_max, purse.counter_count, pending_loads_fen, purse.last_time, last_load_time)"
-    " SELECT (SELECT count(*) FROM done), ARRAY(SELECT purse_id FROM done"
-    f" WHERE {COMPARABLE} AND ({BOOK_LESS_PRINTED} <> 0"
-    " OR last_load_time > last_time + CAST(%(tolerance)s AS interval))"
-    " UNION SELECT purse_id FROM done JOIN purse_item USING (purse_id) WHERE kind = 3 AND close_time IS NULL)"
+    " AS folded (folded_id, new_debits_fen, new_repeats_fen, new_count, new_counter, new_printed_fen, new_time)"
+    f" WHERE purse_id = folded_id RETURNING purse_id, {_DOUBTFUL})"
+    f" SELECT (SELECT count(*) FROM done), ARRAY({_IN_DOUBT})"
 )
-# By the places that were just read, which spares the look into an index; a row that a posting has moved meanwhile is
-# not found there, and then all are folded by their keys.
-_FOLD_BY_PLACE = _FOLD.replace("{places}", "CAST(%(places)s AS tid[])").replace("{column}", "ctid")
-_FOLD_BY_KEY = _FOLD.replace("{places}", "CAST(%(purse_ids)s AS integer[])").replace("{column}", "purse_id")
+# Every counter up to the highest was there but for those that an item says are missing, open or given up.
 _SEEN = (
     "SELECT pair.position FROM unnest(CAST(%(purse_ids)s AS integer[]), CAST(%(counters)s AS integer[]))"
-    " WITH ORDINALITY AS pair (purse_id, counter, position) WHERE EXISTS"
-    " (SELECT FROM movement WHERE movement.purse_id = pair.purse_id AND movement.counter = pair.counter)"
+    " WITH ORDINALITY AS pair (purse_id, counter, position) JOIN purse USING (purse_id)"
+    " WHERE counter <= counter_max AND NOT EXISTS (SELECT FROM purse_item"
+    " WHERE purse_item.purse_id = pair.purse_id AND kind = 1 AND outcome IS DISTINCT FROM 'FILLED'"
+    " AND pair.counter BETWEEN counter_from AND counter_to)"
 )
 _COPY_MOVEMENTS = (
     "COPY movement (amount_fen, balance_before_fen, event_time, purse_id, counter, batch_number)"
     " FROM STDIN (FORMAT binary)"
 )
 _OPENED = "SELECT purse_id FROM purse_opening WHERE purse_id = ANY(CAST(%(purse_ids)s AS integer[]))"
+_KEEP_PRODUCT = (
+    "INSERT INTO product (name) SELECT CAST(%(product)s AS text)"
+    " WHERE NOT EXISTS (SELECT FROM product WHERE name = CAST(%(product)s AS text))"
+    " ON CONFLICT DO NOTHING"
+)
 _OPEN_DETAIL = (
-    "INSERT INTO purse_opening (purse_id, opening_fen, deposit_fen, event_time, journal_id)"
-    " SELECT purse_id, opening_fen, deposit_fen, %(at)s, %(journal)s"
+    "INSERT INTO purse_opening (purse_id, opening_fen, deposit_fen, event_time, journal_id, product_id)"
+    " SELECT purse_id, opening_fen, deposit_fen, %(at)s, %(journal)s,"
+    " (SELECT product_id FROM product WHERE name = CAST(%(product)s AS text))"
     " FROM unnest(CAST(%(purse_ids)s AS integer[]), CAST(%(openings)s AS bigint[]), CAST(%(deposits)s AS bigint[]))"
     " AS opened (purse_id, opening_fen, deposit_fen)"
 )
@@ -128,9 +147,6 @@ class PostgresPurses(PostgresItems):
         self._connection = connection
         # Short keys of the purses that this transaction locked by `lock`.
         self.locked: dict[PurseKey, int] = {}
-        # What it took by `lock_columns`, and where those rows were then.
-        self._taken: LockedPurses | None = None
-        self._places: list[bytes] = []
 
     async def get(self, key: PurseKey) -> Purse:
         """See the port."""
@@ -171,16 +187,32 @@ class PostgresPurses(PostgresItems):
 
     async def lock_columns(self, keys: KeyColumns) -> LockedPurses:
         """See the port."""
-        await self._driver.execute(_HOLD_MANY)
+        await self._driver.execute(HOLD_MANY)
         values = _key_values(keys)
-        ((positions, purse_ids, counter_max, places),) = await self._driver.fetch(_FIND, values)
+        ((positions, purse_ids, counter_max),) = await self._driver.fetch(_FIND, values)
         if positions is None or len(positions) < len(keys):
             await self._driver.execute(_CREATE, values)
-            ((positions, purse_ids, counter_max, places),) = await self._driver.fetch(_FIND, values)
+            ((positions, purse_ids, counter_max),) = await self._driver.fetch(_FIND, values)
         assert len(positions) == len(keys), "purses are never removed"
-        taken = LockedPurses(np.array(purse_ids, dtype=np.int64), np.array(counter_max, dtype=np.int64))
-        self._taken, self._places = taken, places
-        return taken
+        return LockedPurses(np.array(purse_ids, dtype=np.int64), np.array(counter_max, dtype=np.int64))
+
+    async def fold_runs(self, keys: KeyColumns, found: Runs, tolerance_s: float) -> tuple[I64, I64]:
+        """See the port."""
+        await self._driver.execute(HOLD_MANY)
+        wanted = np.flatnonzero(found.unbroken)
+        ids = np.zeros(len(keys), dtype=np.int64)
+        values = _key_values(keys.take(wanted)) | {
+            "counters": int4_array(found.counter_from[wanted]),
+            "counts": int4_array(found.counter_count[wanted]),
+            "debits": int8_array(found.debits_fen[wanted]),
+            "printed": int8_array(found.printed_balance_fen[wanted]),
+            "times": moment_array(found.times_s[wanted]),
+            "tolerance": f"{tolerance_s} seconds",
+        }
+        ((positions, purse_ids, doubtful),) = await self._driver.fetch(_FOLD_RUNS, values)
+        if positions is not None:
+            ids[wanted[np.array(positions, dtype=np.int64) - 1]] = purse_ids
+        return ids, np.array(doubtful, dtype=np.int64)
 
     async def seen(self, purse_ids: I64, counters: I64) -> Bools:
         """See the port."""
@@ -201,16 +233,7 @@ class PostgresPurses(PostgresItems):
             "times": moment_array(folded.times_s),
             "tolerance": f"{tolerance_s} seconds",
         }
-        count = -1
-        if locked is self._taken:
-            values["places"] = tid_array(self._places)
-            await self._driver.execute("SAVEPOINT folding")
-            ((count, doubtful),) = await self._driver.fetch(_FOLD_BY_PLACE, values)
-            if count != len(locked.purse_ids):
-                await self._driver.execute("ROLLBACK TO SAVEPOINT folding")
-            await self._driver.execute("RELEASE SAVEPOINT folding")
-        if count != len(locked.purse_ids):
-            ((count, doubtful),) = await self._driver.fetch(_FOLD_BY_KEY, values)
+        ((count, doubtful),) = await self._driver.fetch(_FOLD, values)
         assert count == len(locked.purse_ids), "purses are taken before they are folded"
         return np.array(doubtful, dtype=np.int64)
 
@@ -242,7 +265,10 @@ class PostgresPurses(PostgresItems):
             "deposits": int8_array(cards.deposits_fen),
             "at": cards.issue_time,
             "journal": journal,
+            "product": cards.product,
         }
+        if cards.product:
+            await self._driver.execute(_KEEP_PRODUCT, values)
         await self._driver.execute(_OPEN_DETAIL, values)
         count = await self._driver.execute(_OPEN, values)
         assert count == len(locked.purse_ids), "purses are taken before they are opened"

@@ -8,11 +8,12 @@ from libs.clock import Clock
 from libs.runtime.logging import get_logger
 from services.account.application.booking import book, sums_after
 from services.account.application.ports import IdFactory, Repeats, UnitOfWork
-from services.account.domain.batch import PostedBatch
+from services.account.domain.batch import Movements, PostedBatch
 from services.account.domain.book import NewJournal, Posting
 from services.account.domain.chart import Chart
+from services.account.domain.columns import I64
 from services.account.domain.events import BatchFolded
-from services.account.domain.folding import fold, may_repeat
+from services.account.domain.folding import fold, may_repeat, runs
 
 log = get_logger("citycard.account")
 
@@ -53,13 +54,31 @@ class FoldBatch:
         log.info("account.batch_folded", batch=batch.batch_id, movement_count=len(batch.movements))
 
     async def _fold_movements(self, uow: UnitOfWork, batch: PostedBatch, number: int, now: datetime) -> None:
+        """Purses that go on where they stopped are folded at one stroke; the others with a look at what they were."""
         movements = batch.movements
+        keys, positions = movements.keys.grouped()
+        purse_ids, doubtful = await uow.purses.fold_runs(keys, runs(movements, positions), self._clock_tolerance_s)
+        items = 0
+        left = np.flatnonzero(purse_ids == 0)
+        if len(left):
+            rows = np.flatnonzero(purse_ids[positions] == 0)
+            purse_ids[left], more, items = await self._fold_others(uow, movements.take(rows), number, now)
+            doubtful = np.concatenate((doubtful, more))
+        if len(doubtful):
+            items += await uow.purses.compare(doubtful, self._clock_tolerance_s, now, number)
+        await uow.purses.add_movements(number, purse_ids[positions], movements)
+        if items:
+            log.warning("account.batch_has_items", batch=batch.batch_id, item_count=items)
+
+    async def _fold_others(
+        self, uow: UnitOfWork, movements: Movements, number: int, now: datetime
+    ) -> tuple[I64, I64, int]:
+        """Purses that are new, miss counters, or get some again; their short keys in order, those in doubt, items."""
         keys, positions = movements.keys.grouped()
         locked = await uow.purses.lock_columns(keys)
         purse_ids = locked.purse_ids[positions]
-        # Only what is not above the highest counter can be a repetition: in the common case nothing is looked up.
-        low = np.flatnonzero(may_repeat(movements, positions, locked.counter_max))
         seen = np.zeros(len(movements), dtype=np.bool_)
+        low = np.flatnonzero(may_repeat(movements, positions, locked.counter_max))
         if len(low):
             seen[low] = await uow.purses.seen(purse_ids[low], movements.counters[low])
         folded, found = fold(movements, positions, locked.counter_max, seen)
@@ -67,16 +86,4 @@ class FoldBatch:
         again = found.repeats
         repeats = Repeats(purse_ids[again], movements.counters[again], movements.amounts_fen[again])
         await uow.purses.note_counters(number, locked, found, repeats, now)
-        unexplained = 0
-        if len(doubtful):
-            unexplained = await uow.purses.compare(doubtful, self._clock_tolerance_s, now, number)
-        await uow.purses.add_movements(number, purse_ids, movements)
-        gaps = len(found.gap_positions)
-        if gaps or len(again) or unexplained:
-            log.warning(
-                "account.batch_has_items",
-                batch=batch.batch_id,
-                gap_count=gaps,
-                repeat_count=len(again),
-                balance_count=unexplained,
-            )
+        return locked.purse_ids, doubtful, len(found.gap_positions) + len(again)

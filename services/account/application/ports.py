@@ -16,7 +16,7 @@ from services.account.domain.batch import IssuedCards, Movements, PostedBatch
 from services.account.domain.book import Entry, Journal, NewJournal, TimeAxis
 from services.account.domain.columns import I64, Bools, KeyColumns
 from services.account.domain.events import LedgerEvent
-from services.account.domain.folding import Findings, FoldedPurses, ItemKind, PurseItem
+from services.account.domain.folding import Findings, FoldedPurses, ItemKind, PurseItem, Runs
 from services.account.domain.proof import Proof
 from services.account.domain.purse import Purse, PurseChange, PurseKey
 from services.account.domain.reservation import Reservation
@@ -146,6 +146,22 @@ class PurseRepository(Protocol):
         """Take many purses, given in order and each once, for this transaction; those not heard of yet are created.
 
         One transaction at a time holds many; a transaction that locks several by `lock` waits for it.
+        """
+        ...
+
+    async def fold_runs(self, keys: KeyColumns, found: Runs, tolerance_s: float) -> tuple[I64, I64]:
+        """Add runs to those purses that they go on with: unbroken ones that begin behind the highest counter.
+
+        Takes the purses as `lock_columns` does; what is left out goes there.
+
+        Args:
+            keys: Given in order and each once.
+            found: What the batch holds of them.
+            tolerance_s: How far clocks of terminals may be off.
+
+        Returns:
+            The short key of each purse, 0 for those left out; and short keys of those whose book and card do not
+            agree at once, or did not before: they want to be compared.
         """
         ...
 

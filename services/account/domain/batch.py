@@ -37,6 +37,16 @@ class Movements:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def take(self, rows: npt.NDArray[np.intp]) -> "Movements":
+        """Some of the rows."""
+        return Movements(
+            self.keys.take(rows),
+            self.counters[rows],
+            self.amounts_fen[rows],
+            self.balances_before_fen[rows],
+            self.times_s[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CreditLine:
@@ -130,6 +140,7 @@ class IssuedCards:
         price_fen: Price taken for each, the same for all.
         outlet: Id of the outlet that owes the money; empty for the centre itself.
         issue_time: When.
+        product: Id of their product; empty where nobody told.
     """
 
     keys: KeyColumns
@@ -138,6 +149,7 @@ class IssuedCards:
     price_fen: int
     outlet: str
     issue_time: datetime
+    product: str = ""
 
     def check(self) -> None:
         """Let pass what is consistent in itself.
@@ -169,6 +181,7 @@ class IssuedCards:
             self.price_fen,
             self.outlet,
             self.issue_time,
+            self.product,
         )
 
     def legs(self, chart: Chart) -> tuple[Leg, ...]:

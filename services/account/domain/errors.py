@@ -1,6 +1,6 @@
 """Every way in which the ledger says no; the reasons are the service's ErrorReason enum."""
 
-from libs.errors import InvalidInput, NotFound, Refusal
+from libs.errors import AlreadyExists, InvalidInput, NotFound, Refusal
 
 
 class AccountUnknown(NotFound):
@@ -94,6 +94,54 @@ class ItemClosed(Refusal):
     """The item ended before. Facts: `item`, `outcome`."""
 
     reason = "ITEM_CLOSED"
+
+
+class FloatDayUnknown(NotFound):
+    """The day was never closed: before the first one, or not over when it was looked for. Fact: `day`."""
+
+    reason = "FLOAT_DAY_UNKNOWN"
+
+
+class FloatDayNotOver(Refusal):
+    """The day is not over, so it cannot be closed. Facts: `day`, `today`."""
+
+    reason = "FLOAT_DAY_NOT_OVER"
+
+
+class FloatDayClosed(Refusal):
+    """The day is closed, and what it was counted by stays. Facts: `day`, `last_closed`."""
+
+    reason = "FLOAT_DAY_CLOSED"
+
+
+class BankStatementUnbalanced(InvalidInput):
+    """Opening and lines do not make the closing. Facts: `account`, `day`, `opening_fen`, `lines_fen`, `closing_fen`."""
+
+    reason = "BANK_STATEMENT_UNBALANCED"
+
+
+class BankStatementConflict(AlreadyExists):
+    """Another statement of the same account and day is here. Facts: `account`, `day`, `closing_fen`."""
+
+    reason = "BANK_STATEMENT_CONFLICT"
+
+
+class BankItemUnknown(NotFound):
+    """There is no such item. Fact: `item`."""
+
+    reason = "BANK_ITEM_UNKNOWN"
+
+
+class BankItemClosed(Refusal):
+    """The item ended before. Facts: `item`, `outcome`."""
+
+    reason = "BANK_ITEM_CLOSED"
+
+
+class BankItemsDiffer(Refusal):
+    """Two items cannot be matched by hand. Facts: `item`, `other`, `amount_fen`, `other_fen`."""
+
+    reason = "BANK_ITEMS_DIFFER"
 
 
 class FactMalformed(ValueError):

@@ -103,6 +103,49 @@ class Findings:
     late_counters: I64
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Runs:
+    """What a batch holds of each of its purses, if all of it is new; rows by position.
+
+    Attributes:
+        counter_from: Lowest counter.
+        counter_count: Movements; where the run is unbroken they end at `counter_from + counter_count - 1`.
+        debits_fen: Their sum.
+        printed_balance_fen: What the card said it held after the highest counter.
+        times_s: The time of that one, seconds since 1970 UTC.
+        unbroken: Whether the counters follow one another, each once.
+    """
+
+    counter_from: I64
+    counter_count: I64
+    debits_fen: I64
+    printed_balance_fen: I64
+    times_s: I64
+    unbroken: Bools
+
+
+def runs(movements: Movements, positions: Positions) -> Runs:
+    """Sum movements per purse without knowing what came before; one or more of them.
+
+    Most purses of a city go on where they stopped: for them this is all there is to know.
+    """
+    order = np.lexsort((movements.counters, positions))
+    purse, counter = positions[order], movements.counters[order]
+    new_purse = np.concatenate(([True], purse[1:] != purse[:-1]))
+    follows = new_purse | np.concatenate(([True], counter[1:] == counter[:-1] + 1))
+    starts = np.flatnonzero(new_purse)
+    ends = np.concatenate((starts[1:], [len(order)])) - 1
+    last = order[ends]
+    return Runs(
+        counter_from=counter[starts],
+        counter_count=ends - starts + 1,
+        debits_fen=np.add.reduceat(movements.amounts_fen[order], starts),
+        printed_balance_fen=movements.balances_before_fen[last] - movements.amounts_fen[last],
+        times_s=movements.times_s[last],
+        unbroken=np.logical_and.reduceat(follows, starts),
+    )
+
+
 def may_repeat(movements: Movements, positions: Positions, counter_max: I64) -> Bools:
     """Which movements could bear a counter that was folded before: those not above the purse's highest.
 

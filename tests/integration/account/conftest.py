@@ -16,8 +16,10 @@ from tests.unit.account.suites import Ledger
 
 EMPTY = (
     "TRUNCATE account, purse, journal, entry, reservation, reservation_leg, batch_fold, purse_opening, movement,"
-    " purse_item,"
+    " purse_item, product, float_close, float_day, float_line, float_book, dormant_purse, bank_statement, bank_line,"
+    " bank_match, bank_item,"
     " request_claim, outbox, inbox, dead_letter RESTART IDENTITY;"
+    " DELETE FROM dormancy_rule WHERE set_by <> 'standard';"
     " UPDATE book SET sequence = 0, post_time = NULL, hash = decode(repeat('00', 32), 'hex')"
 )
 
@@ -25,7 +27,7 @@ EMPTY = (
 @pytest.fixture(scope="session")
 def migrated(database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
     urls = database("account")
-    assert upgrade("account", urls.owner) == "base→0002"
+    assert upgrade("account", urls.owner) == "base→0003"
     return urls
 
 

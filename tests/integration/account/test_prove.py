@@ -4,12 +4,19 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from city.postgres import DatabaseUrls
+from libs.testkit.clock import FakeClock
+from services.account.adapters.float_unit_of_work import AccountFloatUnitOfWork
+from services.account.adapters.sql_accounts import AccountIds
 from services.account.adapters.sql_proof import CHECKS
+from services.account.application.close_float_days import CloseFloatDays
+from services.account.application.upload_bank_statement import UploadBankStatement
+from services.account.domain.bank import BankLine, BankStatement
 from services.account.domain.book import GENESIS, chain_hash, journal_bytes
 from services.account.domain.proof import Proof
-from tests.unit.account.builders import NOON, a_key, a_load, a_posting, credit, debit, issued
+from tests.unit.account.builders import NOON, a_key, a_load, a_posting, a_request, credit, debit, issued
 from tests.unit.account.suites import Ledger
 
 
@@ -27,8 +34,8 @@ def broken_invariants(proof: Proof) -> set[str]:
     return {line.invariant for line in proof.lines if line.broken_count}
 
 
-async def live(ledger: Ledger) -> None:
-    """A day with everything in it: cards, rides, loads of all outcomes, a correction, a fee."""
+async def live(ledger: Ledger, engine: AsyncEngine) -> None:
+    """A day with everything in it: cards, rides, loads of all outcomes, a correction, a fee, the bank, its end."""
     await ledger.issue(issued(a_key(1), a_key(2), opening_fen=1000, deposit_fen=500, price_fen=7))
     await ledger.fold_rows((a_key(1), 0, 100, 1000), (a_key(2), 0, 300, 1000), (a_key(1), 1, 100, 900))
     kept, given_up = (
@@ -41,6 +48,12 @@ async def live(ledger: Ledger) -> None:
     await ledger.hold(a_load(a_key(2), 25))
     await ledger.post(a_posting(debit("2201", 30, a_key(2)), credit("2206", 30), event="refund", reference="a\nb|卡"))
     await ledger.charge("participants/metro/windows/20180901", "metro", 25)
+    await ledger.post(a_posting(debit("1002", 40), credit("1221.north", 40), event="handed_over", reference="h"))
+    later, remembered = FakeClock(NOON + timedelta(days=1)), AccountIds()
+    transaction = lambda: AccountFloatUnitOfWork(engine, ledger.chart, later, remembered)  # noqa: E731 (one line)
+    statement = BankStatement("1002", NOON.date(), 0, 40, (BankLine(40, "h", ""),), NOON)
+    assert (await UploadBankStatement(transaction, later)(statement, a_request())).agrees
+    await CloseFloatDays(transaction, later, 1.0)(NOON.date())
 
 
 async def test_a_part_posted_for_more_than_was_held_is_found(ledger: Ledger, books: DatabaseUrls) -> None:
@@ -59,8 +72,8 @@ async def test_empty_books_are_proven(ledger: Ledger) -> None:
     assert (proof.purse_count, proof.batch_count, proof.totals) == (0, 0, ())
 
 
-async def test_books_of_a_day_are_proven_and_totalled(ledger: Ledger) -> None:
-    await live(ledger)
+async def test_books_of_a_day_are_proven_and_totalled(ledger: Ledger, engine: AsyncEngine) -> None:
+    await live(ledger, engine)
     proof = await prove(ledger)
     assert broken(proof) == {}
     assert all(line.checked_count for line in proof.lines)
@@ -84,7 +97,7 @@ TAMPERED = [
     (
         "DELETE FROM entry WHERE sequence = 5; DELETE FROM journal WHERE sequence = 5",
         {"I6", "I13"},
-        "ends at 5, its last journal is 4",
+        "at 6",
     ),
     ("UPDATE account SET debits_fen = debits_fen + 1 WHERE name = '2201'", {"I6"}, "accounts/2201"),
     ("UPDATE purse SET debits_fen = debits_fen - 1 WHERE purse_id = 1", {"I5", "I6"}, a_key(1).name),
@@ -121,14 +134,47 @@ TAMPERED = [
         "items say 1",
     ),
     ("UPDATE book SET hash = sha256('')", {"I13"}, "the book ends"),
+    (
+        "DELETE FROM bank_item; DELETE FROM bank_match; DELETE FROM entry WHERE sequence = 6;"
+        " DELETE FROM journal WHERE sequence = 6",
+        {"I6", "I13"},
+        "ends at 6, its last journal is 5",
+    ),
+    # A whole journal smuggled in behind the last one, with the head moved on but without the seal.
+    (
+        "INSERT INTO journal (sequence, event_time, post_time, journal_id, event, reference, hash)"
+        " SELECT 7, event_time, post_time + interval '1 hour', gen_random_uuid(), event, reference, hash FROM journal"
+        " WHERE sequence = 4;"
+        " INSERT INTO entry SELECT 7, amount_fen, account_id, purse_id, leg_number, side FROM entry WHERE sequence = 4;"
+        " UPDATE book SET sequence = 7",
+        {"I6", "I13"},
+        "at 7",
+    ),
+    # Two journals that change places keep their own seals and legs, and break where they stand.
+    (
+        "CREATE TEMPORARY TABLE swap AS SELECT *, 7 - sequence AS other FROM journal WHERE sequence IN (3, 4);"
+        " CREATE TEMPORARY TABLE legs AS SELECT * FROM entry WHERE sequence IN (3, 4);"
+        " DELETE FROM entry WHERE sequence IN (3, 4);"
+        " UPDATE journal SET journal_id = gen_random_uuid() WHERE sequence IN (3, 4);"
+        " UPDATE journal SET journal_id = swap.journal_id, event = swap.event, reference = swap.reference,"
+        " event_time = swap.event_time, post_time = swap.post_time, hash = swap.hash FROM swap"
+        " WHERE journal.sequence = other;"
+        " UPDATE legs SET sequence = 7 - sequence; INSERT INTO entry SELECT * FROM legs",
+        {"I6", "I13"},
+        "at 3",
+    ),
+    ("UPDATE float_line SET used_fen = used_fen + 1", {"I6", "I13"}, "2018-09-01"),
+    ("UPDATE float_book SET balance_fen = 1 WHERE chart_number = '2202'", {"I13"}, "2018-09-01"),
+    ("UPDATE float_close SET place = 2", {"I6", "I13"}, "up to journal 2"),
+    ("UPDATE bank_line SET amount_fen = 41", {"I6"}, "bank line"),
 ]
 
 
 @pytest.mark.parametrize(("statement", "invariants", "named"), TAMPERED, ids=[row[0][:60] for row in TAMPERED])
 async def test_a_row_changed_by_hand_is_found_and_named(
-    ledger: Ledger, books: DatabaseUrls, statement: str, invariants: set[str], named: str
+    ledger: Ledger, engine: AsyncEngine, books: DatabaseUrls, statement: str, invariants: set[str], named: str
 ) -> None:
-    await live(ledger)
+    await live(ledger, engine)
     with psycopg.connect(books.owner, autocommit=True) as connection:
         connection.execute(statement)
     proof = await prove(ledger)

@@ -18,7 +18,9 @@ import psycopg
 import pytest
 from citycard.account.v1 import account_pb2, events_pb2
 from citycard.account.v1 import account_service_pb2 as pb
+from citycard.account.v1 import float_service_pb2 as float_pb
 from citycard.account.v1.account_service_pb2_grpc import AccountServiceStub
+from citycard.account.v1.float_service_pb2_grpc import FloatServiceStub
 from citycard.card.v1.events_pb2 import CardsIssued
 from citycard.clearing.v1.events_pb2 import PostingLine, RecordsPosted, WindowClosed
 from google.protobuf.message import Message
@@ -68,6 +70,7 @@ def cards_issued(opening_fen: int = 1000) -> CardsIssued:
         deposits_fen=[2000],
         scheme="jt",
         outlet="outlets/north",
+        product="products/adult",
         issue_time=NOW,
     )
 
@@ -276,6 +279,56 @@ async def test_items_are_listed_and_closed_over_the_wire(server: RunningServer, 
     assert [line.first_broken for line in proof.lines if line.broken_count] == []
 
 
+async def test_the_float_and_the_bank_are_read_over_the_wire(server: RunningServer, bus: Bus) -> None:
+    await bus.publish(cards_issued())
+    await until(lambda: purse_is(server, opening_fen=1000))
+    floats = FloatServiceStub(server.channel("citycard://administrator/li"))
+    now = await FloatServiceStub(server.channel(AUDITOR)).GetFloat(float_pb.GetFloatRequest())
+    assert (now.holds, now.closed, [line.liability_fen for line in now.lines]) == (True, False, [1000])
+    assert [line.product for line in now.lines] == ["adult"]
+    paid = pb.Posting(event="paid_in", reference="p", legs=[leg("1002", "DEBIT", 40), leg("1221.north", "CREDIT", 40)])
+    await stub(server).PostJournal(pb.PostJournalRequest(request_id=str(uuid.uuid4()), posting=paid))
+    upload = float_pb.UploadBankStatementRequest(
+        request_id=str(uuid.uuid4()), account="accounts/1002", day=now.day, opening_fen=0, closing_fen=41,
+        lines=[float_pb.BankLine(amount_fen=40, reference="p"), float_pb.BankLine(amount_fen=1, text="interest")],
+    )  # fmt: skip
+    told = await floats.UploadBankStatement(upload)
+    assert (told.difference_fen, told.not_in_book_fen, [item.text for item in told.items]) == (1, 1, ["interest"])
+    assert await floats.UploadBankStatement(upload) == told
+    again = float_pb.GetBankReconciliationRequest(account="accounts/1002")
+    assert await floats.GetBankReconciliation(again) == told
+    (item,) = (await floats.ListBankItems(float_pb.ListBankItemsRequest())).items
+    close = float_pb.CloseBankItemRequest(request_id=str(uuid.uuid4()), name=item.name, note="booked next month")
+    assert (await floats.CloseBankItem(close)).outcome == float_pb.BANK_ITEM_OUTCOME_DECIDED
+    assert not (await floats.ListBankItems(float_pb.ListBankItemsRequest(account="accounts/1002"))).items
+    rule = float_pb.SetDormancyRuleRequest(request_id=str(uuid.uuid4()), product="adult", silence_days=90)
+    assert (await floats.SetDormancyRule(rule)).set_by == "citycard://administrator/li"
+    rules = (await floats.ListDormancyRules(float_pb.ListDormancyRulesRequest())).rules
+    assert [one.silence_days for one in rules] == [360, 90]
+    assert not (await floats.ListDormantPurses(float_pb.ListDormantPursesRequest())).purses
+    assert not (await floats.ListFloatDays(float_pb.ListFloatDaysRequest())).days
+
+
+async def test_the_floats_refusals_carry_their_reason(server: RunningServer) -> None:
+    floats = FloatServiceStub(server.channel("citycard://administrator/li"))
+    today = (await floats.GetFloat(float_pb.GetFloatRequest())).day
+    assert await reason(floats.GetFloat(float_pb.GetFloatRequest(day=today))) == "NOT_FOUND FLOAT_DAY_UNKNOWN"
+    close = float_pb.CloseFloatDayRequest(day=today)
+    assert await reason(floats.CloseFloatDay(close)) == "FAILED_PRECONDITION FLOAT_DAY_NOT_OVER"
+    upload = float_pb.UploadBankStatementRequest(
+        request_id=str(uuid.uuid4()), account="accounts/1002", day=today, opening_fen=1, closing_fen=3
+    )
+    assert await reason(floats.UploadBankStatement(upload)) == "INVALID_ARGUMENT BANK_STATEMENT_UNBALANCED"
+    upload.lines.add(amount_fen=0)
+    assert await reason(floats.UploadBankStatement(upload)) == "INVALID_ARGUMENT REQUEST_MALFORMED"
+    upload.day.month = 13
+    assert await reason(floats.UploadBankStatement(upload)) == "INVALID_ARGUMENT REQUEST_MALFORMED"
+    unknown = float_pb.CloseBankItemRequest(request_id=str(uuid.uuid4()), name="bankItems/9", note="x")
+    assert await reason(floats.CloseBankItem(unknown)) == "NOT_FOUND BANK_ITEM_UNKNOWN"
+    metro = FloatServiceStub(server.channel(METRO))
+    assert await reason(metro.GetFloat(float_pb.GetFloatRequest())) == "PERMISSION_DENIED ROLE_NOT_ALLOWED"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -460,7 +513,7 @@ def test_the_process_serves_idles_below_150_mib_and_leaves_in_good_order(
     }
     command = [sys.executable, "-m", "services.account"]
     migrated = subprocess.run([*command, "migrate"], env=environment, capture_output=True, text=True, check=True)
-    assert "0002→0002" in migrated.stdout
+    assert "0003→0003" in migrated.stdout
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([*command, "serve"], env=environment, stderr=log)
     try:

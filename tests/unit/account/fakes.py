@@ -32,6 +32,7 @@ from services.account.domain.folding import (
     ItemKind,
     ItemOutcome,
     PurseItem,
+    Runs,
     unexplained_fen,
 )
 from services.account.domain.proof import Proof
@@ -190,6 +191,26 @@ class FakePurses:
         highest = [self._state.purses[purse_id - 1].counter_max for purse_id in ids]
         return LockedPurses(np.array(ids, dtype=np.int64), np.array(highest, dtype=np.int64))
 
+    async def fold_runs(self, keys: KeyColumns, found: Runs, tolerance_s: float) -> tuple[I64, I64]:
+        ids = np.zeros(len(keys), dtype=np.int64)
+        for row in range(len(keys)):
+            purse_id = self._find(keys.key(row))
+            if not (purse_id and found.unbroken[row]):
+                continue
+            purse = self._state.purses[purse_id - 1]
+            if purse.counter_max + 1 != found.counter_from[row]:
+                continue
+            ids[row] = purse_id
+            self._update(
+                purse_id,
+                debits_fen=purse.debits_fen + int(found.debits_fen[row]),
+                counter_count=purse.counter_count + int(found.counter_count[row]),
+                counter_max=int(found.counter_from[row] + found.counter_count[row] - 1),
+                printed_balance_fen=int(found.printed_balance_fen[row]),
+                last_time=datetime.fromtimestamp(int(found.times_s[row]), UTC),
+            )
+        return ids, ids[ids > 0]
+
     async def seen(self, purse_ids: I64, counters: I64) -> Bools:
         known = {(purse_id, counter) for purse_id, counter, _ in self._state.movements}
         pairs = zip(purse_ids.tolist(), counters.tolist(), strict=True)
@@ -223,13 +244,14 @@ class FakePurses:
                 for item in self._state.items
                 if item.key == key
                 and item.kind is ItemKind.GAP
-                and item.outcome is None
+                and item.outcome is not ItemOutcome.FILLED
                 and item.counter_from <= counter <= item.counter_to
             )
             self._end(gap, ItemOutcome.FILLED, now)
             for first, last in ((gap.counter_from, counter - 1), (counter + 1, gap.counter_to)):
                 if first <= last:
-                    self._begin(key, ItemKind.GAP, first, last, 0, gap.open_time)
+                    number = len(self._state.items) + 1
+                    self._state.items.append(replace(gap, id=number, counter_from=first, counter_to=last))
         for position, first, last in zip(
             found.gap_positions.tolist(), found.gap_from.tolist(), found.gap_to.tolist(), strict=True
         ):

@@ -533,6 +533,21 @@ class ItemSuite:
         await ledger.fold_rows((a_key(), 0, 1, 9), (a_key(), 1, 1, 9), (a_key(), 3, 1, 9))
         assert [kind for kind, *_ in await self.items(ledger)] == ["BALANCE"]
 
+    async def test_a_record_that_comes_after_its_gap_was_given_up_is_no_repetition(self, ledger: Ledger) -> None:
+        await ledger.issue(issued(a_key(), opening_fen=1000))
+        await ledger.fold_rows((a_key(), 3, 10, 970))
+        (gap,) = await ledger.list_purse_items(0, 9, open_only=True, kind=ItemKind.GAP, key=None)
+        await ledger.close_purse_item(gap.id, "lost with the terminal", a_request())
+        await ledger.fold_rows((a_key(), 1, 10, 990))
+        await ledger.fold_rows((a_key(), 1, 10, 990))
+        purse = await ledger.purse(a_key())
+        assert (purse.counter_count, purse.repeats_fen) == (2, 10)
+        assert await self.items(ledger) == [("REPEAT", 1, 1, 10)]
+        listed = await ledger.list_purse_items(0, 100, open_only=False, kind=ItemKind.GAP, key=None)
+        assert [(item.counter_from, item.counter_to, item.outcome) for item in listed] == [
+            (0, 2, ItemOutcome.FILLED), (0, 0, ItemOutcome.DECIDED), (2, 2, ItemOutcome.DECIDED),
+        ]  # fmt: skip
+
     async def test_a_counter_that_comes_again_is_an_item_with_its_amount_and_explains_the_balance(
         self, ledger: Ledger
     ) -> None:

@@ -54,6 +54,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: no such item."""
     ERROR_REASON_ITEM_CLOSED: _ErrorReason.ValueType  # 15
     """FAILED_PRECONDITION: the item ended before."""
+    ERROR_REASON_FLOAT_DAY_UNKNOWN: _ErrorReason.ValueType  # 40
+    """NOT_FOUND: the day was never closed."""
+    ERROR_REASON_FLOAT_DAY_NOT_OVER: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION: the day is not over."""
+    ERROR_REASON_FLOAT_DAY_CLOSED: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION: the day is closed, and what it was counted by stays."""
+    ERROR_REASON_BANK_STATEMENT_UNBALANCED: _ErrorReason.ValueType  # 43
+    """INVALID_ARGUMENT: opening and lines of a statement do not make its closing balance."""
+    ERROR_REASON_BANK_STATEMENT_CONFLICT: _ErrorReason.ValueType  # 44
+    """ALREADY_EXISTS: another statement of the same account and day is here; it stays."""
+    ERROR_REASON_BANK_ITEM_UNKNOWN: _ErrorReason.ValueType  # 45
+    """NOT_FOUND: no such item."""
+    ERROR_REASON_BANK_ITEM_CLOSED: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION: the item ended before."""
+    ERROR_REASON_BANK_ITEMS_DIFFER: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION: two items are not a line and an entry of one account and amount."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the account service; public for ever."""
@@ -90,4 +106,20 @@ ERROR_REASON_ITEM_UNKNOWN: ErrorReason.ValueType  # 14
 """NOT_FOUND: no such item."""
 ERROR_REASON_ITEM_CLOSED: ErrorReason.ValueType  # 15
 """FAILED_PRECONDITION: the item ended before."""
+ERROR_REASON_FLOAT_DAY_UNKNOWN: ErrorReason.ValueType  # 40
+"""NOT_FOUND: the day was never closed."""
+ERROR_REASON_FLOAT_DAY_NOT_OVER: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION: the day is not over."""
+ERROR_REASON_FLOAT_DAY_CLOSED: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION: the day is closed, and what it was counted by stays."""
+ERROR_REASON_BANK_STATEMENT_UNBALANCED: ErrorReason.ValueType  # 43
+"""INVALID_ARGUMENT: opening and lines of a statement do not make its closing balance."""
+ERROR_REASON_BANK_STATEMENT_CONFLICT: ErrorReason.ValueType  # 44
+"""ALREADY_EXISTS: another statement of the same account and day is here; it stays."""
+ERROR_REASON_BANK_ITEM_UNKNOWN: ErrorReason.ValueType  # 45
+"""NOT_FOUND: no such item."""
+ERROR_REASON_BANK_ITEM_CLOSED: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION: the item ended before."""
+ERROR_REASON_BANK_ITEMS_DIFFER: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION: two items are not a line and an entry of one account and amount."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
