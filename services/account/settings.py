@@ -18,3 +18,9 @@ class AccountSettings(ServiceSettings):
         ge=0,
         description="How far a terminal's clock may be off when the proof compares printed balances, seconds",
     )
+    bank_sweep_s: float = Field(1.0, gt=0, description="Pause between looks for bank flows to bring on, seconds")
+    bank_retry_first_s: float = Field(1.0, gt=0, description="Pause before a silent bank is asked again, seconds")
+    bank_retry_last_s: float = Field(300.0, gt=0, description="Longest such pause; it doubles up to here, seconds")
+    bank_wait_s: float = Field(
+        10.0, ge=0, le=15, description="How long a caller waits for the end of its flow, seconds"
+    )

@@ -2,7 +2,9 @@
 
 from uuid import uuid4
 
+import grpc
 from citycard.account.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+from citycard.account.v1.bank_service_pb2_grpc import add_BankServiceServicer_to_server
 
 from libs.runtime.consumer import Consumer, Delivery
 from libs.runtime.database import check_database, create_engine
@@ -37,6 +39,7 @@ from services.account.application.prove import Prove
 from services.account.application.reserve import Reserve
 from services.account.application.reverse_journal import ReverseJournal
 from services.account.application.void_reservation import VoidReservation
+from services.account.bank_wiring import build_bank_parts
 from services.account.settings import AccountSettings
 
 
@@ -92,18 +95,25 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
         replicas=settings.nats_stream_replicas,
     )
 
+    banks = build_bank_parts(settings, transaction, chart, clock)
+
+    def register(server: grpc.aio.Server) -> None:
+        add_AccountServiceServicer_to_server(api, server)
+        add_BankServiceServicer_to_server(banks.api, server)
+
     async def ready() -> None:
         await check_database(engine)
 
     async def close() -> None:
+        await banks.close()
         await nats.close()
         await engine.dispose()
 
     return ServiceParts(
         name="account",
-        register=lambda server: add_AccountServiceServicer_to_server(api, server),
-        service_names=("citycard.account.v1.AccountService",),
-        background=[("relay", relay.run), ("events", consumer.run), ("expiry", expiry.run)],
+        register=register,
+        service_names=("citycard.account.v1.AccountService", "citycard.account.v1.BankService"),
+        background=[("relay", relay.run), ("events", consumer.run), ("expiry", expiry.run), ("banks", banks.run)],
         ready=ready,
         close=close,
     )

@@ -17,6 +17,7 @@ from tests.unit.account.suites import Ledger
 EMPTY = (
     "TRUNCATE account, purse, journal, entry, reservation, reservation_leg, batch_fold, purse_opening, movement,"
     " purse_item,"
+    " bank, bank_day, bank_flow, bank_leg, bank_file, bank_file_line, bank_break,"
     " request_claim, outbox, inbox, dead_letter RESTART IDENTITY;"
     " UPDATE book SET sequence = 0, post_time = NULL, hash = decode(repeat('00', 32), 'hex')"
 )
@@ -25,7 +26,7 @@ EMPTY = (
 @pytest.fixture(scope="session")
 def migrated(database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
     urls = database("account")
-    assert upgrade("account", urls.owner) == "base→0002"
+    assert upgrade("account", urls.owner) == "base→0005"
     return urls
 
 
