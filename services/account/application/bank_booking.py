@@ -8,7 +8,7 @@ from services.account.application.bank_ports import BankUnitOfWork
 from services.account.application.booking import book, sums_after
 from services.account.application.ports import IdFactory
 from services.account.domain.bank_errors import ReservationOwned
-from services.account.domain.bank_flow import EVENT_PREFIX, HOLDING, BankFlow, FlowState, Heard
+from services.account.domain.bank_flow import FLOW_EVENTS, HOLDING, UNDO_EVENTS, BankFlow, FlowState, Heard
 from services.account.domain.book import NewJournal
 from services.account.domain.chart import Chart
 from services.account.domain.reservation import Reservation
@@ -70,5 +70,5 @@ def refuse_owned(reservation: Reservation) -> None:
     Raises:
         ReservationOwned: It belongs to a bank flow: ended alone, the books and the bank would part.
     """
-    if reservation.posting.event.startswith(EVENT_PREFIX):
+    if reservation.posting.event in FLOW_EVENTS | UNDO_EVENTS:
         raise ReservationOwned(reservation=reservation.id, owner=reservation.posting.reference)

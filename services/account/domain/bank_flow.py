@@ -28,8 +28,6 @@ from services.account.domain.purse import PurseKey
 TIMEOUT = "timeout"
 CONTRADICTION = "contradiction"
 CANCELLED = "cancelled"
-# Journals of flows, and of what takes them back; no other posting may have such an event.
-EVENT_PREFIX = "bank_"
 UNDO_SUFFIX = "_undone"
 
 
@@ -45,7 +43,12 @@ class FlowKind(StrEnum):
     @property
     def event(self) -> str:
         """Word of its journal."""
-        return EVENT_PREFIX + self.value.lower()
+        return f"bank_{self.value.lower()}"
+
+
+# Journals that begin with a flow, and that take one back; no other posting may have such an event.
+FLOW_EVENTS = frozenset(kind.event for kind in FlowKind)
+UNDO_EVENTS = frozenset(event + UNDO_SUFFIX for event in FLOW_EVENTS)
 
 
 class FlowState(StrEnum):

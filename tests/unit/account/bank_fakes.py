@@ -80,7 +80,8 @@ class FakeBank:
             raise BankSilent(bank=self.participant, why="DEADLINE_EXCEEDED")
         if isinstance(fault, BankAnswer):
             return fault
-        return BankAnswer(done.state, done.amount_fen, f"{self.participant}-1", done.refusal)
+        reference = "" if done.state is BankState.UNKNOWN else f"{self.participant}-1"
+        return BankAnswer(done.state, done.amount_fen, reference, done.refusal)
 
     def authorise(self, leg: BankLeg) -> Operation:
         if leg.operation not in self.operations:
