@@ -17,6 +17,10 @@ _NOTE = (
     " %(bank_amount)s, %(our_state)s, %(bank_state)s, 'banks/' || %(bank)s, %(now)s)"
     " ON CONFLICT (bank, operation_id, kind) WHERE NOT matched AND close_time IS NULL DO NOTHING"
 )
+_UNSTUCK = (
+    "UPDATE bank_break SET close_time = %(now)s, outcome = 'RESOLVED' WHERE kind = 'STUCK' AND close_time IS NULL"
+    " AND operation_id = ANY(CAST(%(operations)s AS uuid[]))"
+)
 _TAKE_DAY = "SELECT pg_advisory_xact_lock(hashtextextended(%(bank)s || %(date)s, 0))"
 _FILE = (
     "SELECT file_id, revision, digest, line_count, debit_total_fen, credit_total_fen FROM bank_file"
@@ -152,6 +156,10 @@ class PostgresBankBreaks:
                 "now": now,
             }
             await self._driver.execute(_NOTE, values)
+
+    async def unstuck(self, operations: Sequence[UUID], now: datetime) -> None:
+        """See the port."""
+        await self._driver.execute(_UNSTUCK, {"operations": list(operations), "now": now})
 
     async def known_file(self, bank: str, business_date: date) -> FileMatch | None:
         """See the port."""

@@ -8,7 +8,7 @@ from services.account.application.bank_ports import BankUnitOfWork
 from services.account.application.booking import book, sums_after
 from services.account.application.ports import IdFactory
 from services.account.domain.bank_errors import ReservationOwned
-from services.account.domain.bank_flow import FLOW_EVENTS, HOLDING, UNDO_EVENTS, BankFlow, FlowState, Heard
+from services.account.domain.bank_flow import FINAL, FLOW_EVENTS, HOLDING, UNDO_EVENTS, BankFlow, FlowState, Heard
 from services.account.domain.book import NewJournal
 from services.account.domain.chart import Chart
 from services.account.domain.reservation import Reservation
@@ -39,6 +39,8 @@ class FlowBooks:
             await uow.bank_flows.save(before, flow)
         if heard.findings:
             await uow.bank_breaks.note(heard.findings, now)
+        if before.state not in FINAL and flow.state in FINAL:
+            await uow.bank_breaks.unstuck([leg.operation for leg in flow.legs], now)
         if before.state in HOLDING and flow.state is FlowState.POSTED:
             flow = replace(flow, journal=await self._post(uow, flow.id, now))
         elif before.state in HOLDING and flow.state not in HOLDING:

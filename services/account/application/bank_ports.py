@@ -126,6 +126,10 @@ class BreakRepository(Protocol):
         """Open a break for each finding, unless the operation has one of that kind open."""
         ...
 
+    async def unstuck(self, operations: Sequence[UUID], now: datetime) -> None:
+        """Resolve what was opened because a bank did not do as it was told: it has, or the flow has ended without."""
+        ...
+
     async def known_file(self, bank: str, business_date: date) -> FileMatch | None:
         """The file that stands for a day, its row locked; None before the first. Others who ask the same wait."""
         ...

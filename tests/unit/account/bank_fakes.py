@@ -273,6 +273,11 @@ class FakeBreaks:
                     open_time=now,
                 )
 
+    async def unstuck(self, operations: Sequence[UUID], now: datetime) -> None:
+        for row in self._rows.breaks:
+            if row.kind is BreakKind.STUCK and row.outcome is None and row.operation in operations:
+                self._put(replace(row, close_time=now, outcome=BreakOutcome.RESOLVED))
+
     async def known_file(self, bank: str, business_date: date) -> FileMatch | None:
         found = self._rows.files.get((bank, business_date))
         return None if found is None else _match(found.file)

@@ -321,6 +321,19 @@ class FlowSuite:
         assert await flows.kinds() == [BreakKind.CONTRADICTION]
         await flows.agree()
 
+    @pytest.mark.parametrize("state", [DECLINED, REVERSED, BankState.UNKNOWN])
+    async def test_a_first_bank_that_takes_back_its_yes_while_the_second_is_asked_is_not_asked_anew(
+        self, flows: Flows, state: BankState
+    ) -> None:
+        flows.abc.faults.append("never")
+        flow = await flows.bring_on(await flows.begin(a_transfer()), calls=2)
+        await flows.tell(flow, BankAnswer(DECLINED))
+        flows.icbc.faults.append(BankAnswer(state))
+        flow = await flows.bring_on(flow)
+        assert (flow.state, flow.refusal) == (FlowState.VOIDED, "contradiction")
+        assert flows.icbc.calls.count(Verb.AUTHORISE) == 1
+        await flows.agree()
+
     async def test_when_the_second_bank_declines_the_first_lets_go(self, flows: Flows) -> None:
         flows.abc.balances.pop("bob")
         flow = await flows.run(a_transfer())
@@ -347,6 +360,8 @@ class FlowSuite:
         assert await flows.kinds() == [BreakKind.STUCK]
         flows.icbc.broken = False
         assert (await flows.bring_on(flow)).state is FlowState.VOIDED
+        (closed,) = await flows.breaks(open_only=False)
+        assert closed.outcome is BreakOutcome.RESOLVED
 
     async def test_an_unload_is_held_so_that_nothing_is_spent_twice(self, flows: Flows) -> None:
         await flows.give(500)

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -62,15 +63,10 @@ def test_the_daily_file_is_read_to_the_byte() -> None:
 
 
 def test_the_example_of_the_partner_page_is_a_file() -> None:
-    body = (
-        "H,citycard-bank-file,1,icbc,2018-09-03,1,CNY\n"
-        "D,6f0e2c1a-8a3b-4d55-9b1e-0c2d3e4f5a6b,DEBIT,50000,CAPTURED,BK0000000001,2018-09-03T02:15:07Z\n"
-        "D,0b5a9d0e-1f3c-4a77-8e21-9c4d5e6f7a8b,CREDIT,12345,CAPTURED,BK0000000002,2018-09-03T03:00:41Z\n"
-        "D,5d1f7c3b-2e4a-4b66-9f10-8a7b6c5d4e3f,DEBIT,800,REVERSED,BK0000000003,2018-09-03T03:01:12Z\n"
-    )
-    digest = hashlib.sha256(body.encode()).hexdigest()
-    assert digest == "bee4f9794028cfaf1015ddef43b70b2b5d159c97968123d50ee79bb2324dd4dc"
-    assert len(BankFile.decode(f"{body}T,3,50000,12345,{digest}\n".encode())) == 3
+    page = (Path(__file__).resolve().parents[3] / "docs" / "partners" / "bank.md").read_text(encoding="utf-8")
+    (example,) = [block for block in page.split("```\n") if block.startswith("H,citycard-bank-file")]
+    file = BankFile.decode(example.encode())
+    assert (len(file), file.debit_total_fen, file.credit_total_fen) == (3, 50_000, 12_345)
 
 
 def test_an_empty_day_is_a_file_too() -> None:
