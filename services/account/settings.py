@@ -21,3 +21,9 @@ class AccountSettings(ServiceSettings):
     float_sweep_s: float = Field(
         60.0, gt=0, description="Pause between looks whether a day is over whose float is to be closed, seconds"
     )
+    bank_sweep_s: float = Field(1.0, gt=0, description="Pause between looks for bank flows to bring on, seconds")
+    bank_retry_first_s: float = Field(1.0, gt=0, description="Pause before a silent bank is asked again, seconds")
+    bank_retry_last_s: float = Field(300.0, gt=0, description="Longest such pause; it doubles up to here, seconds")
+    bank_wait_s: float = Field(
+        10.0, ge=0, le=15, description="How long a caller waits for the end of its flow, seconds"
+    )

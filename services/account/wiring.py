@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import grpc
 from citycard.account.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+from citycard.account.v1.bank_service_pb2_grpc import add_BankServiceServicer_to_server
 from citycard.account.v1.float_service_pb2_grpc import add_FloatServiceServicer_to_server
 
 from libs.runtime.consumer import Consumer, Delivery
@@ -51,6 +52,7 @@ from services.account.application.reverse_journal import ReverseJournal
 from services.account.application.set_dormancy_rule import SetDormancyRule
 from services.account.application.upload_bank_statement import UploadBankStatement
 from services.account.application.void_reservation import VoidReservation
+from services.account.bank_wiring import build_bank_parts
 from services.account.settings import AccountSettings
 
 
@@ -126,26 +128,35 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
         replicas=settings.nats_stream_replicas,
     )
 
+    banks = build_bank_parts(settings, transaction, chart, clock)
+
     async def ready() -> None:
         await check_database(engine)
 
     async def close() -> None:
+        await banks.close()
         await nats.close()
         await engine.dispose()
 
     def register(server: grpc.aio.Server) -> None:
         add_AccountServiceServicer_to_server(api, server)
+        add_BankServiceServicer_to_server(banks.api, server)
         add_FloatServiceServicer_to_server(float_api, server)
 
     return ServiceParts(
         name="account",
         register=register,
-        service_names=("citycard.account.v1.AccountService", "citycard.account.v1.FloatService"),
+        service_names=(
+            "citycard.account.v1.AccountService",
+            "citycard.account.v1.BankService",
+            "citycard.account.v1.FloatService",
+        ),
         background=[
             ("relay", relay.run),
             ("events", consumer.run),
             ("expiry", expiry.run),
             ("float", close_float_days.run),
+            ("banks", banks.run),
         ],
         ready=ready,
         close=close,

@@ -7,7 +7,7 @@ from citycard.common.v1 import types_pb2
 
 from libs.errors import RequestMalformed
 from services.account.adapters.translate import account_name, timestamp
-from services.account.domain.bank import BankItem, BankLine, BankStatement, Reconciliation
+from services.account.domain.bank_statement import BankItem, BankLine, BankStatement, Reconciliation
 from services.account.domain.float import WIDE_NUMBERS, DormancyRule, DormantPurse, FloatDay, city_day
 
 

@@ -1,6 +1,6 @@
 """The transaction of the float: that of the ledger, with two repositories more."""
 
-from services.account.adapters.sql_bank import PostgresBank
+from services.account.adapters.sql_bank_statements import PostgresBank
 from services.account.adapters.sql_float import PostgresFloat
 from services.account.adapters.unit_of_work import AccountUnitOfWork
 

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.account.adapters.sql_bank_proof import BANK_CHECKS
 from services.account.adapters.sql_float_proof import FLOAT_CHECKS
 from services.account.adapters.sql_items import BOOK_LESS_PRINTED, BROKEN, COMPARABLE, EXPLAINED
 from services.account.domain.chart import Chart
@@ -254,6 +255,7 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
     ("I14", "Pending sums of every purse equal its pending reservations.", _PENDING_PURSES),
     ("I14", "Every committed reservation is posted by one journal with its legs.", _OUTCOMES),
     *FLOAT_CHECKS,
+    *BANK_CHECKS,
 )
 _TOTALS = text(
     "SELECT name, coalesce(sum(amount_fen) FILTER (WHERE side = 1), 0) AS debits,"

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.errors import RequestMalformed
 from services.account.domain.accounts import Account
+from services.account.domain.bank_flow import FLOW_EVENTS, UNDO_EVENTS
 from services.account.domain.book import EVENT_AHEAD_MAX, Entry, Journal, Leg, Posting, TimeAxis
 from services.account.domain.chart import AccountKind, Chart, ChartLine, Side
 from services.account.domain.errors import JournalUnknown, ReservationUnknown
@@ -103,8 +104,10 @@ def posting(message: account_service_pb2.Posting, now: datetime) -> Posting:
     """What is to be posted or held; its legs passed the rules of the schema.
 
     Raises:
-        RequestMalformed: It says it happened more than a day after now.
+        RequestMalformed: It says it happened more than a day after now, or that it is a bank flow's.
     """
+    if message.event in FLOW_EVENTS | UNDO_EVENTS:
+        raise RequestMalformed(field="event", description="is kept for bank flows")
     legs = tuple(
         Leg(
             account_name(leg.account),

@@ -9,7 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from libs.clock import Clock
 from libs.runtime.database import UnitOfWork
 from libs.runtime.outbox import Outbox
+from services.account.adapters.driver import Driver
 from services.account.adapters.sql_accounts import AccountIds, PostgresAccounts
+from services.account.adapters.sql_bank_breaks import PostgresBankBreaks
+from services.account.adapters.sql_bank_flows import PostgresBankFlows
+from services.account.adapters.sql_banks import PostgresBanks
 from services.account.adapters.sql_batches import PostgresBatches
 from services.account.adapters.sql_book import PostgresJournals
 from services.account.adapters.sql_claims import PostgresClaims
@@ -50,6 +54,9 @@ class AccountUnitOfWork(UnitOfWork):
     journals: PostgresJournals
     reservations: PostgresReservations
     proofs: PostgresProofs
+    banks: PostgresBanks
+    bank_flows: PostgresBankFlows
+    bank_breaks: PostgresBankBreaks
 
     def __init__(self, engine: AsyncEngine, chart: Chart, clock: Clock, remembered: AccountIds | None = None) -> None:
         super().__init__(engine, clock)
@@ -66,6 +73,10 @@ class AccountUnitOfWork(UnitOfWork):
         self.journals = PostgresJournals(self.connection, *keys)
         self.reservations = PostgresReservations(self.connection, *keys)
         self.proofs = PostgresProofs(self.connection, self._chart)
+        driver = Driver(self.connection)
+        self.banks = PostgresBanks(driver)
+        self.bank_flows = PostgresBankFlows(driver, self.reservations)
+        self.bank_breaks = PostgresBankBreaks(driver)
 
 
 def event_to_pb(event: LedgerEvent) -> Message:

@@ -3,7 +3,7 @@
 from libs.clock import Clock
 from libs.runtime.requests import RequestKey
 from services.account.application.float_ports import FloatTransaction
-from services.account.domain.bank import BankItem, BankItemKind, BankItemOutcome
+from services.account.domain.bank_statement import BankItem, BankItemKind, BankItemOutcome
 from services.account.domain.errors import BankItemClosed, BankItemsDiffer
 
 

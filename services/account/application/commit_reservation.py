@@ -5,6 +5,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from libs.clock import Clock
+from services.account.application.bank_booking import refuse_owned
 from services.account.application.booking import book, compare_purses, sums_after
 from services.account.application.ports import IdFactory, Transaction
 from services.account.domain.book import NewJournal, check_balanced
@@ -33,12 +34,14 @@ class CommitReservation:
 
         Raises:
             ReservationUnknown: There is none.
+            ReservationOwned: It belongs to a bank flow.
             ReservationResolved: It was voided, or its time ran out.
             CommitAboveHeld: A leg would be posted for more than it holds.
             JournalUnbalanced: The part does not balance.
         """
         async with self._transaction() as uow:
             found = await uow.reservations.get_for_update(reservation_id)
+            refuse_owned(found)
             now = self._clock.now()
             journal_id = self._new_id()
             committed = found.commit(journal_id, now)

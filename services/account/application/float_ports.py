@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Protocol, TypeAlias
 
 from services.account.application.ports import UnitOfWork
-from services.account.domain.bank import BankItem, BankItemOutcome, BankStatement, Reconciliation
+from services.account.domain.bank_statement import BankItem, BankItemOutcome, BankStatement, Reconciliation
 from services.account.domain.float import DormancyRule, DormantPurse, FloatDay
 from services.account.domain.purse import PurseKey
 

@@ -4,7 +4,7 @@ from datetime import date
 
 from services.account.application.float_ports import FloatTransaction
 from services.account.application.upload_bank_statement import ITEMS_MAX
-from services.account.domain.bank import Reconciliation
+from services.account.domain.bank_statement import Reconciliation
 
 
 class GetBankReconciliation:

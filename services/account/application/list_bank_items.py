@@ -1,7 +1,7 @@
 """What differs between bank and book."""
 
 from services.account.application.float_ports import FloatTransaction
-from services.account.domain.bank import BankItem
+from services.account.domain.bank_statement import BankItem
 
 
 class ListBankItems:

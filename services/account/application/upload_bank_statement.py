@@ -4,7 +4,7 @@ from libs.clock import Clock
 from libs.runtime.logging import get_logger
 from libs.runtime.requests import RequestKey
 from services.account.application.float_ports import FloatTransaction
-from services.account.domain.bank import BankStatement, Reconciliation
+from services.account.domain.bank_statement import BankStatement, Reconciliation
 from services.account.domain.errors import BankStatementConflict
 
 log = get_logger("citycard.account")

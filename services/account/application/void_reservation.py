@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from libs.clock import Clock
+from services.account.application.bank_booking import refuse_owned
 from services.account.application.booking import book, compare_purses
 from services.account.application.ports import Transaction
 from services.account.domain.chart import Chart
@@ -23,10 +24,12 @@ class VoidReservation:
 
         Raises:
             ReservationUnknown: There is none.
+            ReservationOwned: It belongs to a bank flow.
             ReservationResolved: It was committed.
         """
         async with self._transaction() as uow:
             found = await uow.reservations.get_for_update(reservation_id)
+            refuse_owned(found)
             voided = found.void()
             if voided is found:
                 return found

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,8 +156,8 @@ def a_batch(rows: list[tuple[int, int, int]]) -> RecordsPosted:
 class Service:
     """The service as a process of the test's own, so that nobody but the test starts it again."""
 
-    def __init__(self, platform: Platform, log: Path) -> None:
-        self._environment = platform.environment("account")
+    def __init__(self, platform: Platform, log: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._environment = platform.environment("account") | dict(settings or {})
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -18,6 +18,7 @@ EMPTY = (
     "TRUNCATE account, purse, journal, entry, reservation, reservation_leg, batch_fold, purse_opening, movement,"
     " purse_item, product, float_close, float_day, float_line, float_book, dormant_purse, bank_statement, bank_line,"
     " bank_match, bank_item,"
+    " bank, bank_day, bank_flow, bank_leg, bank_file, bank_file_line, bank_break,"
     " request_claim, outbox, inbox, dead_letter RESTART IDENTITY;"
     " DELETE FROM dormancy_rule WHERE set_by <> 'standard';"
     " UPDATE book SET sequence = 0, post_time = NULL, hash = decode(repeat('00', 32), 'hex')"
@@ -27,7 +28,7 @@ EMPTY = (
 @pytest.fixture(scope="session")
 def migrated(database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
     urls = database("account")
-    assert upgrade("account", urls.owner) == "base→0003"
+    assert upgrade("account", urls.owner) == "base→0005"
     return urls
 
 

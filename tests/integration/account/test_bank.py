@@ -21,7 +21,7 @@ from services.account.application.close_float_days import CloseFloatDays
 from services.account.application.get_bank_reconciliation import GetBankReconciliation
 from services.account.application.list_bank_items import ListBankItems
 from services.account.application.upload_bank_statement import UploadBankStatement
-from services.account.domain.bank import (
+from services.account.domain.bank_statement import (
     BankItem,
     BankItemKind,
     BankItemOutcome,

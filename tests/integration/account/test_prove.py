@@ -13,7 +13,7 @@ from services.account.adapters.sql_accounts import AccountIds
 from services.account.adapters.sql_proof import CHECKS
 from services.account.application.close_float_days import CloseFloatDays
 from services.account.application.upload_bank_statement import UploadBankStatement
-from services.account.domain.bank import BankLine, BankStatement
+from services.account.domain.bank_statement import BankLine, BankStatement
 from services.account.domain.book import GENESIS, chain_hash, journal_bytes
 from services.account.domain.proof import Proof
 from tests.unit.account.builders import NOON, a_key, a_load, a_posting, a_request, credit, debit, issued

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from services.account.domain.bank import BankLine, BankStatement, Reconciliation
+from services.account.domain.bank_statement import BankLine, BankStatement, Reconciliation
 from services.account.domain.errors import BankStatementUnbalanced
 from services.account.domain.float import BookTotals, FloatDay, FloatLine, city_day, day_end
 

@@ -70,6 +70,34 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the item ended before."""
     ERROR_REASON_BANK_ITEMS_DIFFER: _ErrorReason.ValueType  # 47
     """FAILED_PRECONDITION: two items are not a line and an entry of one account and amount."""
+    ERROR_REASON_BANK_UNKNOWN: _ErrorReason.ValueType  # 60
+    """NOT_FOUND: no such bank is registered."""
+    ERROR_REASON_BANK_SUSPENDED: _ErrorReason.ValueType  # 61
+    """FAILED_PRECONDITION: the bank takes no new flows."""
+    ERROR_REASON_BANK_CURRENCY_UNSUPPORTED: _ErrorReason.ValueType  # 62
+    """FAILED_PRECONDITION: the books have no account in that currency."""
+    ERROR_REASON_BANK_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION: the bank's limit per operation or per day does not cover the amount."""
+    ERROR_REASON_BANK_FLOW_UNKNOWN: _ErrorReason.ValueType  # 64
+    """NOT_FOUND: no such flow."""
+    ERROR_REASON_BANK_FLOW_BUSY: _ErrorReason.ValueType  # 65
+    """FAILED_PRECONDITION: the flow is being captured; it can be taken back once it is posted."""
+    ERROR_REASON_BANK_OPERATION_UNKNOWN: _ErrorReason.ValueType  # 66
+    """NOT_FOUND: the platform never asked this bank for such an operation."""
+    ERROR_REASON_BANK_SILENT: _ErrorReason.ValueType  # 67
+    """UNAVAILABLE: the bank does not answer, or not with an answer."""
+    ERROR_REASON_BANK_FILE_MALFORMED: _ErrorReason.ValueType  # 68
+    """INVALID_ARGUMENT: the daily file breaks its format; nothing of it was taken."""
+    ERROR_REASON_BANK_FILE_FOREIGN: _ErrorReason.ValueType  # 69
+    """INVALID_ARGUMENT: the file is another bank's, or in another currency."""
+    ERROR_REASON_BANK_FILE_CONFLICT: _ErrorReason.ValueType  # 70
+    """ALREADY_EXISTS: another file of that day stands, and this one has no higher revision."""
+    ERROR_REASON_BREAK_UNKNOWN: _ErrorReason.ValueType  # 71
+    """NOT_FOUND: no such break."""
+    ERROR_REASON_BREAK_CLOSED: _ErrorReason.ValueType  # 72
+    """FAILED_PRECONDITION: the break ended before."""
+    ERROR_REASON_RESERVATION_OWNED: _ErrorReason.ValueType  # 73
+    """FAILED_PRECONDITION: the reservation belongs to a bank flow, which alone ends it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the account service; public for ever."""
@@ -122,4 +150,32 @@ ERROR_REASON_BANK_ITEM_CLOSED: ErrorReason.ValueType  # 46
 """FAILED_PRECONDITION: the item ended before."""
 ERROR_REASON_BANK_ITEMS_DIFFER: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION: two items are not a line and an entry of one account and amount."""
+ERROR_REASON_BANK_UNKNOWN: ErrorReason.ValueType  # 60
+"""NOT_FOUND: no such bank is registered."""
+ERROR_REASON_BANK_SUSPENDED: ErrorReason.ValueType  # 61
+"""FAILED_PRECONDITION: the bank takes no new flows."""
+ERROR_REASON_BANK_CURRENCY_UNSUPPORTED: ErrorReason.ValueType  # 62
+"""FAILED_PRECONDITION: the books have no account in that currency."""
+ERROR_REASON_BANK_LIMIT_EXCEEDED: ErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION: the bank's limit per operation or per day does not cover the amount."""
+ERROR_REASON_BANK_FLOW_UNKNOWN: ErrorReason.ValueType  # 64
+"""NOT_FOUND: no such flow."""
+ERROR_REASON_BANK_FLOW_BUSY: ErrorReason.ValueType  # 65
+"""FAILED_PRECONDITION: the flow is being captured; it can be taken back once it is posted."""
+ERROR_REASON_BANK_OPERATION_UNKNOWN: ErrorReason.ValueType  # 66
+"""NOT_FOUND: the platform never asked this bank for such an operation."""
+ERROR_REASON_BANK_SILENT: ErrorReason.ValueType  # 67
+"""UNAVAILABLE: the bank does not answer, or not with an answer."""
+ERROR_REASON_BANK_FILE_MALFORMED: ErrorReason.ValueType  # 68
+"""INVALID_ARGUMENT: the daily file breaks its format; nothing of it was taken."""
+ERROR_REASON_BANK_FILE_FOREIGN: ErrorReason.ValueType  # 69
+"""INVALID_ARGUMENT: the file is another bank's, or in another currency."""
+ERROR_REASON_BANK_FILE_CONFLICT: ErrorReason.ValueType  # 70
+"""ALREADY_EXISTS: another file of that day stands, and this one has no higher revision."""
+ERROR_REASON_BREAK_UNKNOWN: ErrorReason.ValueType  # 71
+"""NOT_FOUND: no such break."""
+ERROR_REASON_BREAK_CLOSED: ErrorReason.ValueType  # 72
+"""FAILED_PRECONDITION: the break ended before."""
+ERROR_REASON_RESERVATION_OWNED: ErrorReason.ValueType  # 73
+"""FAILED_PRECONDITION: the reservation belongs to a bank flow, which alone ends it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.account.adapters.binary import int8_array
 from services.account.adapters.driver import Driver, Row
-from services.account.domain.bank import (
+from services.account.domain.bank_statement import (
     BankItem,
     BankItemKind,
     BankItemOutcome,
