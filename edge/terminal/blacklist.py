@@ -23,7 +23,8 @@ from libs.cardlist import (
     Verifier,
     apply_delta,
 )
-from libs.cardlist.body import pack, read_body, unpack
+from libs.cardlist.body import read_body, unpack
+from libs.cardlist.columns import pack
 from libs.cardlist.entries import keys, merge
 from libs.cardlist.header import FORM_OFFSET
 from libs.cardlist.interchange import from_rows
@@ -69,7 +70,7 @@ class _Packed:
 
     def __init__(self, entries: Entries, settled_until_s: int) -> None:
         self._body = pack(entries, settled_until_s)
-        self._index = CardIndex(self._body, 0, read_body(np.frombuffer(self._body, dtype=np.uint8)))
+        self._index = CardIndex(read_body(np.frombuffer(self._body, dtype=np.uint8)))
         self.settled_until_s = settled_until_s
 
     def __len__(self) -> int:
