@@ -30,6 +30,7 @@ _FOLD: Final = """
         WHERE (e.listed = f.added AND e.changed_version = f.version
             AND (e.reason, e.mode, e.effective_time, e.report_time)
                 = (f.reason, f.mode, f.effective_time, f.report_time)
+            AND e.until_time IS NOT DISTINCT FROM f.until_time
             AND (f.added OR (e.remove_time, e.removed_version) = (f.holds_from, f.version))) IS NOT TRUE)
     SELECT (SELECT count(*) FROM f) AS entry_count, (SELECT count(*) FROM wrong) AS broken_count,
         (SELECT scheme || '-' || encode(number, 'hex') FROM wrong LIMIT 1) AS first_broken,
@@ -81,6 +82,7 @@ class SqlEntries:
             "mode": int(shown.mode) if shown else None,
             "effective_time": shown.effective_time if shown else None,
             "report_time": shown.report_time if shown else None,
+            "until_time": shown.until_time if shown else None,
             "loss_open": entry.loss_open,
             "loss_time": entry.loss_time,
             "decided": entry.decided,
@@ -101,6 +103,7 @@ class SqlEntries:
             "mode": int(change.listing.mode),
             "effective_time": change.listing.effective_time,
             "report_time": change.listing.report_time,
+            "until_time": change.listing.until_time,
             "holds_from": change.holds_from,
             "create_time": change.create_time,
             "chain_hash": change.chain_hash,
@@ -220,7 +223,7 @@ def _head(row: Any) -> Head:
 
 
 def _listing(row: Any) -> Listing:
-    return Listing(ListReason(row.reason), ListMode(row.mode), row.effective_time, row.report_time)
+    return Listing(ListReason(row.reason), ListMode(row.mode), row.effective_time, row.report_time, row.until_time)
 
 
 def _card(row: Any) -> CardKey:

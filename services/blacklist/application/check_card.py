@@ -65,4 +65,5 @@ class CheckCard:
 
 
 def _effective(entry: Entry | None, at: datetime) -> bool:
-    return entry is not None and entry.shown is not None and entry.shown.effective_time <= at
+    shown = entry.shown if entry is not None else None
+    return shown is not None and shown.mode.refuses and shown.in_force(at)

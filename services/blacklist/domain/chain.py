@@ -13,6 +13,7 @@ EMPTY_HASH: Final = bytes(32)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _CHANGE: Final = Struct(">Q2s10sI?BBqqqq")
+_UNTIL: Final = Struct(">q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Change:
 
         SHA-256 over: hash of the version before (32), version (8), scheme (2, ASCII), card number (10, BCD),
         generation (4), added (1), reason (1), mode (1), then effective, report, holds-from and create time (8 each,
-        microseconds since 1970, signed); all big-endian.
+        microseconds since 1970, signed), and until time where one is set; all big-endian.
         """
         listing = self.listing
         packed = _CHANGE.pack(
@@ -77,7 +78,8 @@ class Change:
             listing.mode,
             *map(_microseconds, (listing.effective_time, listing.report_time, self.holds_from, self.create_time)),
         )
-        return hashlib.sha256(before + packed).digest()
+        until = b"" if listing.until_time is None else _UNTIL.pack(_microseconds(listing.until_time))
+        return hashlib.sha256(before + packed + until).digest()
 
 
 def _microseconds(at: datetime) -> int:
@@ -110,13 +112,15 @@ def listed_at(changes: Iterable[Change], at: datetime) -> bool:
         changes: All changes of the card, by version.
         at: The instant, also a past one.
     """
-    effective: datetime | None = None
+    held: Listing | None = None
     for change in changes:
-        if change.added:
+        if change.added and change.listing.mode.refuses:
             # Another reason while listed keeps the first effective time.
-            effective = change.listing.effective_time
-        elif effective is not None:
-            if effective <= at < change.holds_from:
+            held = change.listing
+        elif held is not None:
+            # Removed as of a moment, or only to be ignored from the version on.
+            ends = change.create_time if change.added else change.holds_from
+            if at < ends and held.in_force(at):
                 return True
-            effective = None
-    return effective is not None and effective <= at
+            held = None
+    return held is not None and held.in_force(at)
