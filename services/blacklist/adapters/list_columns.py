@@ -7,8 +7,8 @@ import numpy as np
 from services.blacklist.application.ports import ListColumns
 from services.blacklist.domain.entry import ListMode
 
-# A file names a card number once; of a number that was issued again the newest listed generation counts, also when it is
-# one to be ignored: then no row is written, for an ancestor must not stand in for it.
+# A file names a card number once; of a number that was issued again the newest listed generation counts, also when it
+# is one to be ignored: then no row is written, for an ancestor must not stand in for it.
 _PACK: Final = """
     SELECT h.version, h.entry_count, h.chain_hash, h.create_time, c.* FROM list_head h CROSS JOIN (
         SELECT count(*) AS card_count,

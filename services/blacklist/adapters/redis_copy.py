@@ -18,7 +18,8 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.runtime.logging import get_logger
-from services.blacklist.adapters.sql import SqlEntries, entry_of_row
+from services.blacklist.adapters.rows import entry_of_row
+from services.blacklist.adapters.sql import SqlEntries
 from services.blacklist.adapters.tables import ENTRY, LIST_CHANGE, LIST_HEAD
 from services.blacklist.domain.chain import Head
 from services.blacklist.domain.entry import CardKey, Entry, Listing, ListMode, ListReason

@@ -42,9 +42,7 @@ def list_file(head: Head, columns: ListColumns, *, base_version: int, centre: st
     assert head.create_time is not None, "version 0 has no file"
     # Two modes are known there; what is to be ignored is not among the columns.
     modes = np.where(columns.modes == ListMode.LOCK, Mode.LOCK, Mode.REFUSE)
-    rows = make_entries(
-        columns.numbers, columns.actions, columns.reasons, epoch_s_to_times(columns.effective_s), modes
-    )
+    rows = make_entries(columns.numbers, columns.actions, columns.reasons, epoch_s_to_times(columns.effective_s), modes)
     data = encode_batch(
         FileType.BI if base_version else FileType.BL,
         rows,

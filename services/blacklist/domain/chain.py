@@ -76,13 +76,14 @@ class Change:
             self.added,
             listing.reason,
             listing.mode,
-            *map(_microseconds, (listing.effective_time, listing.report_time, self.holds_from, self.create_time)),
+            *map(microseconds, (listing.effective_time, listing.report_time, self.holds_from, self.create_time)),
         )
-        until = b"" if listing.until_time is None else _UNTIL.pack(_microseconds(listing.until_time))
+        until = b"" if listing.until_time is None else _UNTIL.pack(microseconds(listing.until_time))
         return hashlib.sha256(before + packed + until).digest()
 
 
-def _microseconds(at: datetime) -> int:
+def microseconds(at: datetime) -> int:
+    """Microseconds since 1970, as hashes take them."""
     return (at - _EPOCH) // _MICROSECOND
 
 
@@ -105,22 +106,27 @@ def append(head: Head, entry: Entry, before: Entry, at: datetime) -> tuple[Head,
     return Head(change.version, count, change.chain_hash, at), change
 
 
-def listed_at(changes: Iterable[Change], at: datetime) -> bool:
-    """Whether a card had to be refused at an instant.
+def listed_at(changes: Iterable[Change], at: datetime) -> Listing | None:
+    """What the list said of a card that was in force at an instant; None when nothing was.
 
     Args:
         changes: All changes of the card, by version.
         at: The instant, also a past one.
     """
-    held: Listing | None = None
+    streak: list[tuple[datetime, Listing]] = []
     for change in changes:
-        if change.added and change.listing.mode.refuses:
-            # Another reason while listed keeps the first effective time.
-            held = change.listing
-        elif held is not None:
-            # Removed as of a moment, or only to be ignored from the version on.
-            ends = change.create_time if change.added else change.holds_from
-            if at < ends and held.in_force(at):
-                return True
-            held = None
-    return held is not None and held.in_force(at)
+        if change.added:
+            # The first word reaches back to its effective time; another one while listed holds from its version on.
+            first = change.listing.effective_time if not streak else max(change.create_time, streak[0][0])
+            streak.append((first, change.listing))
+            continue
+        found = _said(streak, at) if at < change.holds_from else None
+        if found is not None:
+            return found
+        streak = []
+    return _said(streak, at)
+
+
+def _said(streak: list[tuple[datetime, Listing]], at: datetime) -> Listing | None:
+    said = next((listing for since, listing in reversed(streak) if since <= at), None)
+    return said if said is not None and said.in_force(at) else None

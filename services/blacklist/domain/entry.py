@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from services.blacklist.domain.errors import EntryUnknown, PeriodEmpty
 
+_FIRST_DIGITS: Final = {"cj": "0000", "jt": "031"}
 _NAME: Final = re.compile(r"(cj|jt)-([0-9]{20})\.([1-9][0-9]{0,8})", re.ASCII)
 
 
@@ -66,12 +67,22 @@ class CardKey:
         """Read `jt-<20 digits>.<generation>`.
 
         Raises:
-            EntryUnknown: Not of that form: no such card can ever be listed.
+            EntryUnknown: Not of that form, or a number of the other scheme: no such card can ever be listed.
         """
         match = _NAME.fullmatch(text)
-        if match is None:
+        # Lists name a card by its number alone, so a number must tell its scheme (card-files.md, section 4).
+        if match is None or not match[2].startswith(_FIRST_DIGITS[match[1]]):
             raise EntryUnknown(entry=text)
         return cls(match[1], match[2], int(match[3]))
+
+    @classmethod
+    def of_number(cls, number: bytes, generation: int) -> Self:
+        """The key of a listed card, whose number tells its scheme.
+
+        Raises:
+            EntryUnknown: It does not.
+        """
+        return cls.parse(f"{'cj' if number[:2] == bytes(2) else 'jt'}-{number.hex()}.{generation}")
 
     @property
     def number(self) -> bytes:
@@ -137,8 +148,8 @@ class Entry:
         """The holder reported the card lost.
 
         The newer word by its own time wins, whatever the order of arrival; a report as old as the newest word is a
-        repetition. A card that is listed already keeps what the list says, but no end is set to it any more. A card that
-        was to be ignored is locked like any other, and the decision to ignore it is used up.
+        repetition. A card that is listed already keeps what the list says, but no end is set to it any more. A card
+        that was to be ignored is locked like any other, and the decision to ignore it is used up.
 
         Args:
             at: When it was reported.

@@ -203,7 +203,7 @@ class GetArtefactRequest(_message.Message):
     list: _list_pb2.ListKind.ValueType
     """Which list."""
     base_version: _builtins.int
-    """Version that the caller has; 0 none."""
+    """Version that the caller has; 0 none. To go on with a download: that of the file, as its parts said."""
     version: _builtins.int
     """Version wanted, to go on with a download; 0 the newest."""
     offset: _builtins.int
