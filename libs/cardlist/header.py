@@ -32,6 +32,7 @@ from libs.cardlist.signing import KEY_ID_LENGTH, SIGNATURE_LENGTH, Signer, Verif
 
 HEADER_LENGTH: Final = 224
 MAGIC: Final = b"YKCL"
+PURPOSE_OFFSET: Final = 5
 FORM_OFFSET: Final = 6
 _FORMAT: Final = 1
 _LAYOUT: Final = Struct(">4sBBBBQQ32s32sQIIQ32s8x8s")

@@ -18,9 +18,11 @@ import grpc
 import pytest
 from citycard.account.v1 import account_service_pb2
 from citycard.blacklist.v1 import blacklist_service_pb2
+from citycard.blacklist.v1 import list_service_pb2 as blacklist_list_service_pb2
 from citycard.card.v1 import card_service_pb2
 from citycard.clearing.v1 import clearing_service_pb2
 from citycard.participant.v1 import participant_service_pb2
+from citycard.terminal_gw.v1 import list_service_pb2 as terminal_list_service_pb2
 from citycard.terminal_gw.v1 import terminal_gw_service_pb2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -41,10 +43,12 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = (
     account_service_pb2,
     blacklist_service_pb2,
+    blacklist_list_service_pb2,
     card_service_pb2,
     clearing_service_pb2,
     participant_service_pb2,
     terminal_gw_service_pb2,
+    terminal_list_service_pb2,
 )
 SERVICES: list[ServiceDescriptor] = [one for module in MODULES for one in module.DESCRIPTOR.services_by_name.values()]
 CALLERS = {
