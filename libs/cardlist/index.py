@@ -11,7 +11,7 @@ contradict what it is derived from. It takes one to two bytes a card, four where
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -81,25 +81,52 @@ def _shift(count: int, span: int) -> int:
     return min(bits, key=lambda pair: count * pair[0] // 8 + _BUCKET_BYTES * (span >> pair[0]))[0]
 
 
+def _finder(first: int, shift: int, buckets: int, starts: "array[int]", lows: Row) -> Callable[[int], int]:
+    """Tells the place in the section of the first entry of a value, else -1; nearly every tap ends here with -1.
+
+    A function over its own variables: what it reads at every tap costs less than attributes of an object would.
+    """
+    mask = (1 << shift) - 1
+    if isinstance(lows, bytes):
+        search = lows.find
+
+        def near(value: int) -> int:
+            value -= first
+            bucket = value >> shift
+            return search(value & mask, starts[bucket], starts[bucket + 1]) if 0 <= bucket < buckets else -1
+
+        return near
+
+    def far(value: int) -> int:
+        value -= first
+        bucket = value >> shift
+        if 0 <= bucket < buckets:
+            low, end = value & mask, starts[bucket + 1]
+            place = bisect_left(lows, low, starts[bucket], end)
+            if place < end and lows[place] == low:
+                return place
+        return -1
+
+    return far
+
+
 class _SectionIndex:
     """One section of a list."""
 
     __slots__ = (
-        "_buckets",
-        "_bytes",
         "_default_kind",
         "_effective_s",
         "_exceptions",
         "_first",
         "_kinds",
         "_lows",
-        "_mask",
         "_prefix_sum",
         "_shift",
         "_starts",
         "_unsettled",
         "digits",
         "luhn",
+        "ordinal",
     )
 
     def __init__(self, section: Section, kind_count: int) -> None:
@@ -111,11 +138,11 @@ class _SectionIndex:
         self._first = int(section.cards[0])
         offsets = section.cards - self._first
         self._shift = _shift(len(offsets), int(offsets[-1]))
-        self._mask = (1 << self._shift) - 1
-        self._lows = _row(_SHIFTS[self._shift], offsets & self._mask)
-        self._bytes = self._lows if isinstance(self._lows, bytes) else b""
-        self._buckets = int(offsets[-1] >> self._shift) + 1
-        self._starts = _packed("I", np.searchsorted(offsets, np.arange(self._buckets + 1) << self._shift))
+        mask = (1 << self._shift) - 1
+        self._lows = _row(_SHIFTS[self._shift], offsets & mask)
+        buckets = int(offsets[-1] >> self._shift) + 1
+        self._starts = _packed("I", np.searchsorted(offsets, np.arange(buckets + 1) << self._shift))
+        self.ordinal = _finder(self._first, self._shift, buckets, self._starts, self._lows)
         self._default_kind = section.default_kind
         code = "B" if kind_count <= 1 << 8 else "H"
         self._exceptions: array[int] | None = None
@@ -134,21 +161,6 @@ class _SectionIndex:
     def index_bytes(self) -> int:
         rows = (self._lows, self._starts, self._kinds, self._exceptions or b"", self._unsettled, self._effective_s)
         return sum(memoryview(row).nbytes for row in rows)
-
-    def ordinal(self, value: int) -> int:
-        """Place in the section of the first entry of a value, else -1; nearly every tap ends here with -1."""
-        value -= self._first
-        bucket = value >> self._shift
-        if 0 <= bucket < self._buckets:
-            starts, low = self._starts, value & self._mask
-            start, end = starts[bucket], starts[bucket + 1]
-            if self._bytes:
-                return self._bytes.find(low, start, end)
-            lows = self._lows
-            place = bisect_left(lows, low, start, end)
-            if place < end and lows[place] == low:
-                return place
-        return -1
 
     def last_ordinal(self, ordinal: int, value: int) -> int:
         """Place of the last entry of the same value: of a number in several generations, the latest."""

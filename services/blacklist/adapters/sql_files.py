@@ -50,16 +50,26 @@ _PUT: Final = _NET + _PACK.format(
 _TAKEN: Final = _NET + _PACK.format(
     cards="SELECT t.* FROM then_any t JOIN now_any n USING (scheme, number, generation) WHERE t.added AND NOT n.added"
 )
-_RANKED: Final = _PACK.format(
-    cards="""
-        SELECT * FROM (
-            SELECT DISTINCT ON (scheme, number, generation) * FROM list_change WHERE version <= :version
-            ORDER BY scheme, number, generation, version DESC) c
-        WHERE added
+_RANK: Final = """
+        SELECT * FROM ({cards}) c
         ORDER BY array_position(CAST(:reasons AS int[]), reason::int) NULLS LAST,
             array_position(CAST(:prefixes AS text[]), substr(encode(number, 'hex'), 1, 8)) NULLS LAST,
             report_time DESC, number, generation
         LIMIT :size"""
+# Of the newest version the entries themselves, of an older one what its changes add up to: as true, and slower.
+_RANKED_NEWEST: Final = (
+    "SELECT h.version AS seen, p.* FROM list_head h CROSS JOIN ("
+    + _PACK.format(cards=_RANK.format(cards="SELECT * FROM entry WHERE listed"))
+    + ") p"
+)
+_RANKED: Final = _PACK.format(
+    cards=_RANK.format(
+        cards="""
+            SELECT * FROM (
+                SELECT DISTINCT ON (scheme, number, generation) * FROM list_change WHERE version <= :version
+                ORDER BY scheme, number, generation, version DESC) n
+            WHERE added"""
+    )
 )
 _KEY: Final = "list = :list AND version = :version AND base_version = :base AND entry_count_max = :count_max"
 _ARTEFACT: Final = "list, version, base_version, entry_count_max, left_out_count, size_bytes, sha256"
@@ -186,13 +196,11 @@ class SqlFiles:
 
     async def ranked(self, version: int, ranking: Ranking, size: int) -> Entries:
         """The first entries of a version."""
-        values = {
-            "version": version,
-            "reasons": list(ranking.reasons),
-            "prefixes": list(ranking.home_prefixes),
-            "size": size,
-        }
-        return _entries((await self._connection.execute(text(_RANKED), values)).one())
+        rule = {"reasons": list(ranking.reasons), "prefixes": list(ranking.home_prefixes), "size": size}
+        newest = (await self._connection.execute(text(_RANKED_NEWEST), rule)).one()
+        if newest.seen == version:
+            return _entries(newest)
+        return _entries((await self._connection.execute(text(_RANKED), rule | {"version": version})).one())
 
     async def ranking(self) -> Ranking:
         """The row."""

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -99,11 +99,16 @@ class Publish:
                 ListKind.BLACKLIST, head.version, head.chain_hash, len(state.columns), made_s, now,
                 whole[:HEADER_LENGTH],
             )  # fmt: skip
-            await uow.files.publish(publication)
-            await uow.files.keep(artefact_of(publication, whole), whole, now)
+            delta = None
             if base is not None:
                 put, taken = await uow.files.net(base.version, head.version)
                 delta = await asyncio.to_thread(self.delta, base, publication, put, taken, header)
+            # Published is what is ready, not what was begun.
+            now = self._clock.now()
+            publication = replace(publication, publish_time=now)
+            await uow.files.publish(publication)
+            await uow.files.keep(artefact_of(publication, whole), whole, now)
+            if base is not None and delta is not None:
                 await uow.files.keep(artefact_of(publication, delta, base.version), delta, now)
             counts = Counts()
             await uow.files.stamp(publication, counts)

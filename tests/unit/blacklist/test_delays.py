@@ -1,7 +1,7 @@
 """Delays of the way to the terminals: columns against the plain loop."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.blacklist.domain import delays
@@ -12,6 +12,7 @@ def column(values: list[int]) -> delays.I64:
     return np.array(values, dtype=np.int64)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=50), st.sampled_from([0.5, 0.9, 0.99]))
 def test_a_percentile_is_right_to_two_and_a_half_per_cent(values_ms: list[int], share: float) -> None:
     buckets, counts = np.unique(buckets_of(column(values_ms)), return_counts=True)
@@ -34,6 +35,7 @@ moves = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(1, 15), max_size=10), moves, st.integers(1, 5))
 def test_a_batch_in_columns_counts_what_a_loop_counts(
     listed: set[int], chosen: list[tuple[int, int, int | None, int]], pairs_max: int

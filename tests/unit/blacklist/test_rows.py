@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.blacklist.application.small_lists import SmallLists
@@ -35,6 +35,7 @@ def a_range(first: int, last: int, **more: object) -> Row:
 spans = st.tuples(st.integers(0, 60), st.integers(0, 12)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
+@settings(deadline=None)
 @given(st.lists(spans, max_size=6))
 def test_ranges_are_let_in_if_and_only_if_no_number_lies_in_two(chosen: list[tuple[int, int]]) -> None:
     numbers = [number for first, last in chosen for number in range(first, last + 1)]
@@ -45,6 +46,7 @@ def test_ranges_are_let_in_if_and_only_if_no_number_lies_in_two(chosen: list[tup
             check_overlaps([a_range(first, last) for first, last in chosen])
 
 
+@settings(deadline=None)
 @given(st.lists(spans, max_size=6), st.integers(0, 80))
 def test_a_number_is_found_in_its_range_and_nowhere_else(chosen: list[tuple[int, int]], number: int) -> None:
     kept: list[tuple[int, int]] = []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -58,6 +58,7 @@ def a_file(entries: Entries | Columns, version: int, left_out: int = 0) -> bytes
     return encode_list(entries, SIGNER, point, created_s=NOW_S, settled_until_s=NOW_S, left_out=left_out)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(keys, whats), st.dictionaries(keys, whats), st.data())
 def test_a_change_in_the_columns_is_the_list_written_anew(
     cards: dict[Key, What], put: dict[Key, What], data: st.DataObject
@@ -75,6 +76,7 @@ def test_a_change_in_the_columns_is_the_list_written_anew(
         assert changed.entries().tobytes() == Columns.of_entries(columns_of(expected)).entries().tobytes()
 
 
+@settings(deadline=None)
 @given(st.dictionaries(keys, whats, min_size=1))
 def test_what_is_not_there_cannot_be_taken_away(cards: dict[Key, What]) -> None:
     (missing, _), *_ = cards
@@ -83,6 +85,7 @@ def test_what_is_not_there_cannot_be_taken_away(cards: dict[Key, What]) -> None:
     assert Columns.of_entries(columns_of(cards)).change(none, columns_of(only)) is None
 
 
+@settings(deadline=None)
 @given(st.dictionaries(keys, whats, min_size=1))
 def test_every_listed_card_is_found_and_nothing_else(cards: dict[Key, What]) -> None:
     held = CardList.open(a_file(columns_of(cards), 1), VERIFIER)
@@ -153,6 +156,7 @@ class CentreAndTerminal(RuleBasedStateMachine):
 
 
 TestCentreAndTerminal = CentreAndTerminal.TestCase
+TestCentreAndTerminal.settings = settings(max_examples=30, stateful_step_count=15, deadline=None)
 
 
 def test_a_list_that_leaves_cards_out_says_so_and_takes_no_delta() -> None:
