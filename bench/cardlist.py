@@ -18,15 +18,18 @@ from libs.cardlist import (
     ENTRY,
     Action,
     CardList,
+    Columns,
     EcdsaSigner,
     EcdsaVerifier,
     Entries,
     Point,
     apply_delta,
+    encode_change,
     encode_delta,
     encode_list,
 )
 from libs.cardlist.entries import luhn_digits
+from libs.cardlist.header import HEADER_LENGTH, Form, Purpose, read_header
 from libs.records import bcd
 from libs.records.blacklist_file import LIST_ENTRY
 
@@ -67,6 +70,7 @@ def run(context: Context) -> list[Result]:
             Result("cardlist.open", opened_ms, "ms", less_is_better=True),
             *_memory_and_look_ups(context, held, entries, len(data)),
             *_delta(context, entries, data, signer, verifier),
+            _publish(context, entries, signer, verifier),
         ]
 
 
@@ -168,3 +172,27 @@ def _delta(
         Result("cardlist.delta_size", len(delta), "bytes", 3_000 * LIST_ENTRY.itemsize, "rows of a BI file"),
         Result("cardlist.delta_apply", applied_s, "s", less_is_better=True),
     ]
+
+
+def _publish(context: Context, entries: Entries, signer: EcdsaSigner, verifier: EcdsaVerifier) -> Result:
+    """One card more on a list that is held: the file of the whole list and the delta, against making the list anew."""
+    context.say("one card more: what a publication costs")
+    columns = Columns.of_entries(entries)
+    columns.pack(_MADE_S)
+    began = time.perf_counter()
+    _file(entries, signer, 3)
+    anew_s = time.perf_counter() - began
+    taken, base = [], Point(1, bytes((1,)) * 32)
+    for version in range(2, 9):
+        put = entries[:1].copy()
+        put["card_number"] = _numbers(np.array([_ISSUED + version]))
+        began = time.perf_counter()
+        changed = columns.change(put, entries[:0])
+        assert changed is not None, "nothing is taken away"
+        point = Point(version, bytes((version,)) * 32)
+        whole = encode_list(changed, signer, point, created_s=_MADE_S, settled_until_s=_MADE_S)
+        header = read_header(whole[:HEADER_LENGTH], verifier, Purpose.BLACKLIST, Form.WHOLE)
+        encode_change(base, header, whole[:HEADER_LENGTH], put, entries[:0], signer, settled_until_s=_MADE_S)
+        taken.append(time.perf_counter() - began)
+        columns, base = changed, point
+    return Result("cardlist.publish", statistics.median(taken), "s", anew_s, "the whole list made anew", 1, True)

@@ -1,7 +1,8 @@
 """A terminal's blacklist: whole lists and changes on top of them, look-up by card number.
 
 Two kinds of files are taken: BL and BI of the interchange (record-formats.md, section 2), and the compact signed lists
-of `libs.cardlist`. In memory both lie packed, at about two bytes a card with the index.
+of `libs.cardlist`, of which number ranges belong to the blacklist too. In memory all lie packed, at some three bytes a
+card with the index.
 """
 
 from dataclasses import dataclass
@@ -14,18 +15,23 @@ from libs.cardlist import (
     ENTRY,
     MAGIC,
     SETTLED,
+    Action,
     CardIndex,
     CardList,
     DeltaMisfit,
     Entries,
     Form,
     Found,
+    NumberRange,
+    Purpose,
+    RangeList,
     Verifier,
     apply_delta,
 )
-from libs.cardlist.body import pack, read_body, unpack
+from libs.cardlist.body import read_body, unpack
+from libs.cardlist.columns import pack
 from libs.cardlist.entries import keys, merge
-from libs.cardlist.header import FORM_OFFSET
+from libs.cardlist.header import FORM_OFFSET, PURPOSE_OFFSET
 from libs.cardlist.interchange import from_rows
 from libs.errors import Refusal
 from libs.records.batch import FileType, ListExtension, decode_batch
@@ -53,13 +59,15 @@ class Listed:
 
     Attributes:
         reason: Why.
-        mode: What the terminal does with it.
+        mode: What the terminal does with it: one that is refused at the exit only is refused there.
         effective: From when on; None: it was in force when the list was made.
+        by_range: It is listed by its number range, not by an entry of its own.
     """
 
     reason: ListReason
     mode: Mode
     effective: datetime | None
+    by_range: bool = False
 
 
 class _Packed:
@@ -69,7 +77,7 @@ class _Packed:
 
     def __init__(self, entries: Entries, settled_until_s: int) -> None:
         self._body = pack(entries, settled_until_s)
-        self._index = CardIndex(self._body, 0, read_body(np.frombuffer(self._body, dtype=np.uint8)))
+        self._index = CardIndex(read_body(np.frombuffer(self._body, dtype=np.uint8)))
         self.settled_until_s = settled_until_s
 
     def __len__(self) -> int:
@@ -96,11 +104,13 @@ class TerminalBlacklist:
         verifier: Trusts the centre's keys; without one only BL and BI files are taken.
     """
 
-    __slots__ = ("_held", "_verifier", "version")
+    __slots__ = ("_held", "_ranges", "_verifier", "range_version", "version")
 
     def __init__(self, verifier: Verifier | None = None) -> None:
         self.version = 0
+        self.range_version = 0
         self._verifier = verifier
+        self._ranges: RangeList | None = None
         self._held: _Packed | CardList = _Packed(np.zeros(0, dtype=ENTRY), 0)
 
     def __len__(self) -> int:
@@ -113,31 +123,50 @@ class TerminalBlacklist:
         return len(held.data) + held.index_bytes if isinstance(held, CardList) else held.memory_bytes
 
     def load(self, content: bytes) -> None:
-        """Take a BL or BI file, or a compact list or delta.
+        """Take a BL or BI file, a compact list or delta, or a list of number ranges.
+
+        An older version than the one held is taken too: the centre may have to go back.
 
         Raises:
             BatchRefused, ListRefused: The file is damaged, not signed by the centre, or of another type.
             FullListNeeded: Changes to another list than ours.
             SignerUnknown: A compact list, and no key to check it with.
         """
-        if content[: len(MAGIC)] == MAGIC:
+        if content[: len(MAGIC)] == MAGIC and content[PURPOSE_OFFSET : PURPOSE_OFFSET + 1] == bytes((Purpose.RANGES,)):
+            if self._verifier is None:
+                raise SignerUnknown
+            self._ranges = RangeList(content, self._verifier)
+            self.range_version = self._ranges.point.version
+        elif content[: len(MAGIC)] == MAGIC:
             self._held, self.version = self._compact(content)
         else:
             self._held, self.version = self._interchange(content)
 
-    def find(self, card_number: bytes, at: datetime, generation: int = ANY_GENERATION) -> Listed | None:
-        """The entry of a card if it is in force at this time, else None.
+    def find(
+        self, card_number: bytes, at: datetime, generation: int = ANY_GENERATION, *, at_exit: bool = True
+    ) -> Listed | None:
+        """What refuses a card at this time: its own entry, else the number range that it lies in; None for nothing.
+
+        A card whose entry says to ignore it is let through, whatever its range says.
 
         Args:
             card_number: 10 bytes BCD.
             at: By the terminal's clock.
             generation: Of the card; 0 where the chip does not tell: then the latest generation listed counts.
+            at_exit: False where a card is on its way in: some are refused on their way out only. A tap that is both,
+                as in a shop, is a way out.
         """
-        found = self._held.find(card_number, generation)
+        found: Found | NumberRange | None = self._held.find(card_number, generation)
+        by_range = False
         if found is None or found.effective_s > at.timestamp():
+            found, by_range = self._ranges.find(card_number) if self._ranges is not None else None, True
+        if found is None or found.effective_s > at.timestamp() or found.action is Action.IGNORE:
+            return None
+        if found.action is Action.REFUSE_AT_EXIT and not at_exit:
             return None
         effective = None if found.effective_s == SETTLED else datetime.fromtimestamp(found.effective_s, UTC)
-        return Listed(ListReason(found.reason), Mode(found.action), effective)
+        mode = Mode.LOCK if found.action is Action.LOCK else Mode.REFUSE
+        return Listed(ListReason(found.reason), mode, effective, by_range)
 
     def _compact(self, content: bytes) -> tuple[CardList, int]:
         if self._verifier is None:

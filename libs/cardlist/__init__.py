@@ -1,10 +1,11 @@
 """Exact compact card lists: about a byte a card, signed, looked up as they lie."""
 
+from libs.cardlist.columns import Columns
 from libs.cardlist.entries import ANY_GENERATION, ENTRY, SETTLED, Action, Entries
 from libs.cardlist.errors import DeltaMisfit, EntryInvalid, Fault, ListRefused
 from libs.cardlist.header import MAGIC, Form, Header, Point, Purpose
 from libs.cardlist.index import CardIndex, Found
-from libs.cardlist.lists import CardList, apply_delta, encode_delta, encode_list
+from libs.cardlist.lists import CardList, apply_delta, encode_change, encode_delta, encode_list
 from libs.cardlist.rows import Issuer, IssuerList, NumberRange, RangeList, encode_issuers, encode_ranges
 from libs.cardlist.signing import EcdsaSigner, EcdsaVerifier, Signer, Verifier
 
@@ -16,6 +17,7 @@ __all__ = [
     "Action",
     "CardIndex",
     "CardList",
+    "Columns",
     "DeltaMisfit",
     "EcdsaSigner",
     "EcdsaVerifier",
@@ -35,6 +37,7 @@ __all__ = [
     "Signer",
     "Verifier",
     "apply_delta",
+    "encode_change",
     "encode_delta",
     "encode_issuers",
     "encode_list",

@@ -1,6 +1,6 @@
 """The body of a card list: numbers as gaps in varints, section by section; what differs from the rule beside it.
 
-All multi-byte numbers are big-endian. Written by `pack`, read by `read_body`, expanded by `unpack`.
+All multi-byte numbers are big-endian. Written by `columns.py`, read by `read_body`, expanded by `unpack`.
 
 | part | bytes |
 | --- | --- |
@@ -18,14 +18,14 @@ their effective times, as seconds after `settled until` less 1.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from libs.cardlist import varint
-from libs.cardlist.entries import ENTRY, Action, Entries, in_order, luhn_digits, luhn_is_right, settle
-from libs.cardlist.errors import EntryInvalid, Fault, ListRefused
+from libs.cardlist.entries import ENTRY, Action, Entries, in_order, luhn_digits, luhn_is_right
+from libs.cardlist.errors import Fault, ListRefused
 from libs.records import bcd
 
 KIND: Final = np.dtype([("generation", ">u4"), ("action", "u1"), ("reason", "u1")])
@@ -42,7 +42,7 @@ SECTION: Final = np.dtype(
         ("time_bytes", ">u4"),
     ]
 )
-_TOP: Final = np.dtype([("settled_until_s", ">u8"), ("kind_count", ">u2"), ("section_count", ">u4")])
+TOP: Final = np.dtype([("settled_until_s", ">u8"), ("kind_count", ">u2"), ("section_count", ">u4")])
 KINDS_MAX: Final = 0xFFFF
 PLAIN: Final = 0
 LUHN: Final = 1
@@ -103,74 +103,6 @@ class Body:
         return sum(len(section.cards) for section in self.sections)
 
 
-def pack(entries: Entries, settled_until_s: int = 0) -> bytes:
-    """Write entries, in any order; the same entries are the same bytes.
-
-    Args:
-        entries: Dtype `ENTRY`; those in force at `settled_until_s` are settled.
-        settled_until_s: Epoch seconds; 0 keeps every time as it is.
-
-    Raises:
-        EntryInvalid: An entry cannot stand in a list, or there are more than 65,535 kinds.
-    """
-    entries = settle(in_order(entries), settled_until_s)
-    kinds, kind_of = _kinds(entries)
-    if len(kinds) > KINDS_MAX:
-        raise EntryInvalid(index=-1, field="kind", expected=f"at most {KINDS_MAX} combinations")
-    prefixes = bcd.bytes_to_uint(entries["card_number"][:, :4]).astype(np.int64)
-    form = luhn_is_right(entries["card_number"]).astype(np.int64)
-    order = np.lexsort((np.arange(len(entries)), form, prefixes))
-    starts = np.flatnonzero(np.diff(prefixes[order] * 2 + form[order], prepend=-1))
-    rows = np.zeros(len(starts), dtype=SECTION)
-    streams: list[bytes] = []
-    for row, members in zip(rows, np.split(order, starts[1:]) if len(starts) else [], strict=True):
-        members_form = int(form[members[0]])
-        streams += _pack_section(row, entries[members], kind_of[members], members_form, len(kinds), settled_until_s)
-    top = np.array([(settled_until_s, len(kinds), len(rows))], dtype=_TOP)
-    return b"".join((top.tobytes(), kinds.tobytes(), rows.tobytes(), *streams))
-
-
-def _kinds(entries: Entries) -> tuple[npt.NDArray[np.void], I64]:
-    """The combinations that occur, ascending, and the index of each entry's."""
-    packed = entries["generation"].astype(np.int64) << 16 | entries["action"].astype(np.int64) << 8 | entries["reason"]
-    found, index = np.unique(packed, return_inverse=True)
-    kinds = np.zeros(len(found), dtype=KIND)
-    kinds["generation"], kinds["action"], kinds["reason"] = found >> 16, found >> 8 & 0xFF, found & 0xFF
-    return kinds, index.astype(np.int64)
-
-
-def _pack_section(
-    row: np.void, entries: Entries, kind_of: I64, form: int, kind_count: int, settled_until_s: int
-) -> tuple[bytes, bytes, bytes]:
-    default = int(np.bincount(kind_of).argmax())
-    exceptions = np.flatnonzero(kind_of != default)
-    others = kind_of[exceptions]
-    slots = others - (others > default)
-    unsettled = np.flatnonzero(entries["effective_s"])
-    times = entries["effective_s"][unsettled].astype(np.int64) - settled_until_s - 1
-    cards = varint.encode(_gaps(_values(entries["card_number"], form), 0))
-    codes = varint.encode(_skipped(exceptions) * (kind_count - 1) + slots)
-    lasting = varint.encode(np.concatenate((_skipped(unsettled), times)))
-    row["prefix"], row["form"], row["count"] = entries["card_number"][0, :4], form, len(entries)
-    row["default_kind"], row["exception_count"], row["unsettled_count"] = default, len(exceptions), len(unsettled)
-    row["card_bytes"], row["exception_bytes"], row["time_bytes"] = len(cards), len(codes), len(lasting)
-    return cards, codes, lasting
-
-
-def _skipped(ordinals: npt.NDArray[Any]) -> I64:
-    return _gaps(ordinals.astype(np.int64), -1) - 1
-
-
-def _gaps(ascending: I64, start: int) -> I64:
-    gaps: I64 = np.diff(ascending, prepend=np.int64(start))
-    return gaps
-
-
-def _values(numbers: U8, form: int) -> I64:
-    values = bcd.bcd_to_uint(numbers[:, 4:]).astype(np.int64)
-    return values // 10 if form == LUHN else values
-
-
 def read_body(data: U8) -> Body:
     """Read and check a body; the digest of its file has been checked before.
 
@@ -180,17 +112,17 @@ def read_body(data: U8) -> Body:
     Raises:
         ListRefused: LENGTH, KIND, SECTION, VARINT, ORDER, NUMBER or TIME.
     """
-    if len(data) < _TOP.itemsize:
-        raise ListRefused(Fault.LENGTH, expected=_TOP.itemsize, found=len(data))
-    top = data[: _TOP.itemsize].view(_TOP)[0]
+    if len(data) < TOP.itemsize:
+        raise ListRefused(Fault.LENGTH, expected=TOP.itemsize, found=len(data))
+    top = data[: TOP.itemsize].view(TOP)[0]
     settled_until_s = int(top["settled_until_s"])
-    kinds_end = _TOP.itemsize + int(top["kind_count"]) * KIND.itemsize
+    kinds_end = TOP.itemsize + int(top["kind_count"]) * KIND.itemsize
     rows_end = kinds_end + int(top["section_count"]) * SECTION.itemsize
     if settled_until_s > varint.VALUE_MAX:
         raise ListRefused(Fault.TIME, found=settled_until_s)
     if len(data) < rows_end:
         raise ListRefused(Fault.LENGTH, expected=rows_end, found=len(data))
-    kinds = data[_TOP.itemsize : kinds_end].view(KIND).copy()
+    kinds = data[TOP.itemsize : kinds_end].view(KIND).copy()
     _check_kinds(kinds)
     rows = data[kinds_end:rows_end].view(SECTION)
     sections = []
@@ -256,28 +188,34 @@ def _running(steps: I64, start: int) -> I64:
 def _check_numbers(section: Section, kinds: npt.NDArray[np.void], gaps: I64) -> None:
     again = np.flatnonzero(gaps[1:] == 0) + 1
     if len(again):
-        generations = kinds["generation"][_kind_of(section)]
+        generations = kinds["generation"][kinds_of(section)]
         if (generations[again] <= generations[again - 1]).any():
             raise ListRefused(Fault.ORDER, section=section.prefix.hex(), expected="a later generation")
     if not section.luhn and section.prefix.hex().startswith("031") and luhn_is_right(_numbers(section)).any():
         raise ListRefused(Fault.SECTION, section=section.prefix.hex(), expected="Luhn numbers in their own section")
 
 
-def _kind_of(section: Section) -> I64:
+def kinds_of(section: Section) -> I64:
+    """The (n,) kinds of all cards of a section."""
     kind_of = np.full(len(section.cards), section.default_kind, dtype=np.int64)
     kind_of[section.exceptions] = section.exception_kinds
     return kind_of
 
 
-def _numbers(section: Section) -> U8:
-    numbers = np.empty((len(section.cards), 10), dtype=np.uint8)
-    numbers[:, :4] = np.frombuffer(section.prefix, dtype=np.uint8)
-    if not section.luhn:
-        numbers[:, 4:] = bcd.uint_to_bcd(section.cards, 6)
+def numbers_of(prefix: bytes, values: I64, *, luhn: bool) -> U8:
+    """The (n, 10) card numbers of a section."""
+    numbers = np.empty((len(values), 10), dtype=np.uint8)
+    numbers[:, :4] = np.frombuffer(prefix, dtype=np.uint8)
+    if not luhn:
+        numbers[:, 4:] = bcd.uint_to_bcd(values, 6)
         return numbers
-    numbers[:, 4:] = bcd.uint_to_bcd(section.cards * 10, 6)
+    numbers[:, 4:] = bcd.uint_to_bcd(values * 10, 6)
     numbers[:, 9] |= luhn_digits(numbers)
     return numbers
+
+
+def _numbers(section: Section) -> U8:
+    return numbers_of(section.prefix, section.cards, luhn=section.luhn)
 
 
 def unpack(body: Body) -> Entries:
@@ -285,7 +223,7 @@ def unpack(body: Body) -> Entries:
     parts = []
     for section in body.sections:
         part = np.zeros(len(section.cards), dtype=ENTRY)
-        kinds = body.kinds[_kind_of(section)]
+        kinds = body.kinds[kinds_of(section)]
         part["card_number"] = _numbers(section)
         for field in ("generation", "action", "reason"):
             part[field] = kinds[field]

@@ -28,11 +28,17 @@ Bools = npt.NDArray[np.bool_]
 
 
 class Action(IntEnum):
-    """What a terminal does with a card of the list; LOCK and REFUSE are the modes of the interchange file."""
+    """What a terminal does with a card of the list; LOCK and REFUSE are the modes of the interchange file.
+
+    LOCK: refuse at entry and exit, lock the card, report it. REFUSE: refuse at both. REFUSE_AT_EXIT: let in, not out.
+    IGNORE: let it through, whatever a number range says of it. ACCEPT: of staff and issuers.
+    """
 
     LOCK = 1
     REFUSE = 2
     ACCEPT = 3
+    REFUSE_AT_EXIT = 4
+    IGNORE = 5
 
 
 ANY_GENERATION: Final = 0

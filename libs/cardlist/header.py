@@ -13,7 +13,7 @@
 | 56 | 32 | chain hash of the base version; zero in a whole list |
 | 88 | 8 | created, epoch seconds |
 | 96 | 4 | entries of the list after this file |
-| 100 | 4 | zero |
+| 100 | 4 | entries of the version that a whole list leaves out, for small terminals; 0 in a complete list |
 | 104 | 8 | length of the body |
 | 112 | 32 | SHA-256 of the body |
 | 144 | 8 | zero |
@@ -32,12 +32,13 @@ from libs.cardlist.signing import KEY_ID_LENGTH, SIGNATURE_LENGTH, Signer, Verif
 
 HEADER_LENGTH: Final = 224
 MAGIC: Final = b"YKCL"
+PURPOSE_OFFSET: Final = 5
 FORM_OFFSET: Final = 6
 _FORMAT: Final = 1
-_LAYOUT: Final = Struct(">4sBBBBQQ32s32sQI4xQ32s8x8s")
+_LAYOUT: Final = Struct(">4sBBBBQQ32s32sQIIQ32s8x8s")
 _SIGNED: Final = HEADER_LENGTH - SIGNATURE_LENGTH
 assert _LAYOUT.size == _SIGNED, "the layout must be the header without its signature"
-_ZERO: Final = (slice(7, 8), slice(100, 104), slice(144, 152))
+_ZERO: Final = (slice(7, 8), slice(144, 152))
 NO_HASH: Final = bytes(32)
 
 
@@ -83,6 +84,7 @@ class Header:
         count: Entries of the list after this file.
         body_length: Bytes that follow.
         body_digest: SHA-256 of these.
+        left_out: Entries of the version that this file leaves out; 0 in a complete list.
     """
 
     purpose: Purpose
@@ -93,12 +95,14 @@ class Header:
     count: int
     body_length: int
     body_digest: bytes
+    left_out: int = 0
 
     def pack(self, signer: Signer) -> bytes:
         """224 bytes, signed."""
         message = _LAYOUT.pack(
             MAGIC, _FORMAT, self.purpose, self.form, 0, self.point.version, self.base.version, self.point.chain_hash,
-            self.base.chain_hash, self.created_s, self.count, self.body_length, self.body_digest, signer.key_id,
+            self.base.chain_hash, self.created_s, self.count, self.left_out, self.body_length, self.body_digest,
+            signer.key_id,
         )  # fmt: skip
         return message + signer.sign(message)
 
@@ -125,7 +129,7 @@ def read_header(data: bytes, verifier: Verifier, purpose: Purpose, form: Form) -
     message = data[:_SIGNED]
     (
         magic, written, of_purpose, of_form, _, version, base_version, chain_hash, base_hash, created_s, count,
-        body_length, body_digest, key_id,
+        left_out, body_length, body_digest, key_id,
     ) = _LAYOUT.unpack(message)  # fmt: skip
     if magic != MAGIC:
         raise ListRefused(Fault.MAGIC, found=magic.hex())
@@ -133,7 +137,7 @@ def read_header(data: bytes, verifier: Verifier, purpose: Purpose, form: Form) -
         raise ListRefused(Fault.FORMAT, found=written)
     assert len(key_id) == KEY_ID_LENGTH, "the layout says so"
     verifier.verify(key_id, message, data[_SIGNED:HEADER_LENGTH])
-    if any(message[part].strip(b"\0") for part in _ZERO):
+    if any(message[part].strip(b"\0") for part in _ZERO) or (form is Form.DELTA and left_out):
         raise ListRefused(Fault.RESERVED)
     if of_purpose != purpose:
         raise ListRefused(Fault.PURPOSE, expected=int(purpose), found=of_purpose)
@@ -143,4 +147,4 @@ def read_header(data: bytes, verifier: Verifier, purpose: Purpose, form: Form) -
     grows = base == Point() if form is Form.WHOLE else base_version < version
     if not version or not grows:
         raise ListRefused(Fault.VERSION, version=version, base_version=base_version)
-    return Header(purpose, form, point, base, created_s, count, body_length, body_digest)
+    return Header(purpose, form, point, base, created_s, count, body_length, body_digest, left_out)

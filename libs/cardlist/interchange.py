@@ -1,15 +1,16 @@
 """Between card lists and the rows of BL and BI files (record-formats.md, section 2), which are 24 bytes a card.
 
-The rows know no generation, and a list may forget times: both losses are said here and happen nowhere else.
+The rows know no generation and two modes only, and a list may forget times: the losses are said here and happen nowhere
+else. A card to be ignored has no row; one to be refused at the exit is refused at both ends.
 """
 
 import numpy as np
 import numpy.typing as npt
 
-from libs.cardlist.entries import ANY_GENERATION, ENTRY, SETTLED, Entries
+from libs.cardlist.entries import ANY_GENERATION, ENTRY, SETTLED, Action, Entries, in_order
 from libs.records import bcd
 from libs.records.blacklist_file import Action as RowAction
-from libs.records.blacklist_file import make_entries
+from libs.records.blacklist_file import Mode, make_entries
 from libs.records.rows import Rows
 
 Bools = npt.NDArray[np.bool_]
@@ -40,12 +41,17 @@ def to_rows(entries: Entries, settled_until_s: int, deleted: Entries | None = No
         deleted: What a BI file deletes; None or empty for BL. A number that is also added is not deleted.
     """
     added = _latest(entries)
-    gone = _latest(deleted if deleted is not None else np.zeros(0, dtype=ENTRY))
+    ignored: Bools = added["action"] == Action.IGNORE
+    gone = np.zeros(0, dtype=ENTRY)
+    if deleted is not None:
+        gone = _latest(in_order(np.concatenate((deleted, added[ignored]))))
+    added = added[~ignored]
     gone = gone[~np.isin(_numbers(gone), _numbers(added))]
     both = np.concatenate((added, gone))
     actions = np.repeat([RowAction.ADD, RowAction.DELETE], [len(added), len(gone)])
     times = np.where(both["effective_s"] == SETTLED, settled_until_s, both["effective_s"].astype(np.int64))
-    return make_entries(both["card_number"], actions, both["reason"], bcd.epoch_s_to_times(times), both["action"])
+    modes = np.where(both["action"] == Action.LOCK, Mode.LOCK, Mode.REFUSE)
+    return make_entries(both["card_number"], actions, both["reason"], bcd.epoch_s_to_times(times), modes)
 
 
 def _numbers(entries: Entries) -> npt.NDArray[np.bytes_]:

@@ -1,6 +1,7 @@
 """Card lists as files: whole ones, deltas between two of them, and the list that a terminal holds."""
 
 import hashlib
+import mmap
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
@@ -8,36 +9,41 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from libs.cardlist.body import pack, read_body, unpack
-from libs.cardlist.entries import ANY_GENERATION, Action, Bools, Entries, difference, merge, settle
+from libs.cardlist.body import Body, read_body, unpack
+from libs.cardlist.columns import Columns, pack
+from libs.cardlist.entries import ANY_GENERATION, Action, Bools, Entries, difference, settle
 from libs.cardlist.errors import DeltaMisfit, EntryInvalid, Fault, ListRefused
 from libs.cardlist.header import HEADER_LENGTH, Form, Header, Point, Purpose, read_header
-from libs.cardlist.index import CardIndex, Data, Found
+from libs.cardlist.index import CardIndex, Found
 from libs.cardlist.signing import Signer, Verifier
 from libs.records.blacklist_file import ListReason
+
+Data = bytes | mmap.mmap
 
 _LENGTH: Final = Struct(">Q")
 _CARD_PURPOSES: Final = (Purpose.BLACKLIST, Purpose.STAFF)
 
 
 def encode_list(
-    entries: Entries,
+    entries: Entries | Columns,
     signer: Signer,
     point: Point,
     *,
     created_s: int,
     settled_until_s: int = 0,
     purpose: Purpose = Purpose.BLACKLIST,
+    left_out: int = 0,
 ) -> bytes:
-    """Write a whole list of cards; the same arguments give the same bytes.
+    """Write a whole list of cards; the same entries and arguments give the same bytes.
 
     Args:
-        entries: Dtype `ENTRY`, in any order.
+        entries: Dtype `ENTRY`, in any order, or the columns of a list.
         signer: Of the centre.
         point: Version and chain hash.
         created_s: Epoch seconds.
         settled_until_s: Entries in force at this instant lose their own time: that of the list, or 0 to keep all.
         purpose: BLACKLIST or STAFF.
+        left_out: Entries of the version that this file leaves out, because a terminal is too small for them.
 
     Raises:
         EntryInvalid: An entry cannot stand in this list: a blacklist locks or refuses for one of the reasons of the
@@ -45,12 +51,13 @@ def encode_list(
     """
     assert purpose in _CARD_PURPOSES, "other lists are not of cards"
     assert point.version > 0, "version 0 is the empty list that nobody publishes"
-    for field, good in zip(("action", "reason"), _suits(entries, purpose), strict=True):
+    columns = entries if isinstance(entries, Columns) else Columns.of_entries(entries)
+    for field, good in zip(("action", "reason"), _suits(columns.kinds(), purpose), strict=True):
         if not good.all():
             raise EntryInvalid(index=int(np.argmin(good)), field=field)
-    body = pack(entries, settled_until_s)
+    body = columns.pack(settled_until_s)
     header = Header(
-        purpose, Form.WHOLE, point, Point(), created_s, len(entries), len(body), hashlib.sha256(body).digest()
+        purpose, Form.WHOLE, point, Point(), created_s, len(columns), len(body), hashlib.sha256(body).digest(), left_out
     )
     return header.pack(signer) + body
 
@@ -92,7 +99,7 @@ class CardList:
             raise ListRefused(Fault.COUNT, expected=header.count, found=body.count)
         if not all(good.all() for good in _suits(body.kinds, purpose)):
             raise ListRefused(Fault.KIND, expected="actions and reasons of the purpose")
-        return cls(header, data, CardIndex(data, HEADER_LENGTH, body))
+        return cls(header, data, CardIndex(body))
 
     def __len__(self) -> int:
         return self.header.count
@@ -111,9 +118,21 @@ class CardList:
         """What the list says of a card, see `CardIndex.find`."""
         return self._index.find(card_number, generation)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the file holds every entry of its version; one that does not is followed by no delta."""
+        return not self.header.left_out
+
     def entries(self) -> Entries:
-        """All entries as columns, 24 bytes each; settled ones have `effective_s` 0."""
-        return unpack(read_body(np.frombuffer(self.data, dtype=np.uint8, offset=HEADER_LENGTH)))
+        """All entries, 24 bytes each; settled ones have `effective_s` 0."""
+        return unpack(self._body())
+
+    def columns(self) -> Columns:
+        """The list as columns, to be changed."""
+        return Columns.of_body(self._body())
+
+    def _body(self) -> Body:
+        return read_body(np.frombuffer(self.data, dtype=np.uint8, offset=HEADER_LENGTH))
 
     @property
     def settled_until_s(self) -> int:
@@ -124,23 +143,43 @@ class CardList:
 def encode_delta(base: CardList, target: CardList, signer: Signer) -> bytes:
     """Write what turns one list into another: whoever has the base can make the target, byte for byte.
 
-    The body: length (8) and body of the entries to put; length (8) and body of the entries to take away; the 224 bytes
-    of the target's own header, whose signature and digest the result has to meet.
-
     Args:
         base: An earlier version.
         target: A later one of the same purpose; it has settled at least as much.
         signer: Of the centre.
     """
     assert base.header.purpose is target.header.purpose, "a delta stays in its list"
-    assert base.point.version < target.point.version, "a delta goes forward"
     assert base.settled_until_s <= target.settled_until_s, "what was settled cannot be found again"
     added, removed = difference(settle(base.entries(), target.settled_until_s), target.entries())
-    put, taken = pack(added, target.settled_until_s), pack(removed, target.settled_until_s)
-    body = b"".join((_LENGTH.pack(len(put)), put, _LENGTH.pack(len(taken)), taken, target.data[:HEADER_LENGTH]))
+    return encode_change(base.point, target.header, target.data[:HEADER_LENGTH], added, removed, signer,
+                         settled_until_s=target.settled_until_s)  # fmt: skip
+
+
+def encode_change(
+    base: Point, target: Header, target_header: bytes, put: Entries, taken: Entries, signer: Signer,
+    *, settled_until_s: int,
+) -> bytes:  # fmt: skip
+    """Write a delta of a change that is known, without the lists themselves.
+
+    The body: length (8) and body of the entries to put; length (8) and body of the entries to take away; the 224 bytes
+    of the target's own header, whose signature and digest the result has to meet.
+
+    Args:
+        base: An earlier version.
+        target: Header of the whole list of the later version.
+        target_header: The same as published, 224 bytes.
+        put: Entries that the later version has and the earlier one has not, or otherwise.
+        taken: Entries that only the earlier one has.
+        signer: Of the centre.
+        settled_until_s: Of the later one.
+    """
+    assert base.version < target.point.version, "a delta goes forward"
+    assert not target.left_out, "a delta leads to a complete list"
+    written, taken_away = pack(put, settled_until_s), pack(taken, settled_until_s)
+    body = b"".join((_LENGTH.pack(len(written)), written, _LENGTH.pack(len(taken_away)), taken_away, target_header))
     header = Header(
-        target.header.purpose, Form.DELTA, target.point, base.point, target.header.created_s, target.header.count,
-        len(body), hashlib.sha256(body).digest(),
+        target.purpose, Form.DELTA, target.point, base, target.created_s, target.count, len(body),
+        hashlib.sha256(body).digest(),
     )  # fmt: skip
     return header.pack(signer) + body
 
@@ -160,7 +199,7 @@ def apply_delta(base: CardList, delta: bytes, verifier: Verifier) -> CardList:
     header = read_header(delta[:HEADER_LENGTH], verifier, base.header.purpose, Form.DELTA)
     body = delta[HEADER_LENGTH:]
     header.check_body(body)
-    if header.base != base.point:
+    if header.base != base.point or not base.is_complete:
         raise DeltaMisfit(version=base.point.version, base_version=header.base.version)
     put, rest = _part(body)
     taken, target_header = _part(rest)
@@ -168,10 +207,10 @@ def apply_delta(base: CardList, delta: bytes, verifier: Verifier) -> CardList:
     if len(target_header) != HEADER_LENGTH or (target.point, target.count) != (header.point, header.count):
         raise ListRefused(Fault.VERSION, version=target.point.version, expected=header.point.version)
     added, removed = read_body(_bytes(put)), read_body(_bytes(taken))
-    merged = merge(settle(base.entries(), added.settled_until_s), unpack(added), unpack(removed))
-    if merged is None:
+    changed = base.columns().change(unpack(added), unpack(removed))
+    if changed is None:
         raise ListRefused(Fault.ORDER, expected="only entries of the base are taken away")
-    return CardList.open(target_header + pack(merged, added.settled_until_s), verifier, base.header.purpose)
+    return CardList.open(target_header + changed.pack(added.settled_until_s), verifier, base.header.purpose)
 
 
 def _part(data: bytes) -> tuple[bytes, bytes]:

@@ -33,7 +33,7 @@ class NumberRange:
     Attributes:
         first: 10 bytes BCD.
         last: 10 bytes BCD, included.
-        action: LOCK or REFUSE.
+        action: LOCK, REFUSE or REFUSE_AT_EXIT.
         reason: As in the interchange file.
         effective_s: Epoch seconds; 0 since ever.
     """
@@ -168,7 +168,7 @@ def _range_fault(rows: Sequence[NumberRange]) -> tuple[int, str] | None:
             return index, "number"
         if row.last < row.first or row.first <= last:
             return index, "range"
-        if row.action not in (Action.LOCK, Action.REFUSE):
+        if row.action not in (Action.LOCK, Action.REFUSE, Action.REFUSE_AT_EXIT):
             return index, "action"
         last = row.last
     return None

@@ -1,5 +1,6 @@
 """Settings of the blacklist."""
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -19,6 +20,23 @@ class BlacklistSettings(ServiceSettings):
         "00130000FFFFFFFF",
         pattern=r"^[0-9]{8}FFFFFFFF$",
         description="The centre in list files, 16 hexadecimal digits (card-files.md, section 4)",
+    )
+    list_signing_key_file: Path | None = Field(
+        None,
+        description="PEM private key (P-256) that signs compact lists; without it a test deployment signs with its"
+        " certificate's key, and production publishes none",
+    )
+    list_other_keys_file: Path | None = Field(
+        None, description="PEM public keys (P-256) that terminals shall believe too: the next one, the last one"
+    )
+    publish_pause_s: float = Field(0.2, gt=0, description="Shortest time between two publications, seconds")
+    publish_poll_s: float = Field(1.0, gt=0, description="How often to look for versions without files, seconds")
+    file_keep_s: float = Field(
+        1800.0, gt=0, description="How long files that are not the newest are kept for downloads under way, seconds"
+    )
+    expire_poll_s: float = Field(1.0, gt=0, description="How often to take off what has come to its end, seconds")
+    liability_notice_s: float = Field(
+        82800.0, ge=0, description="From publication to the moment acquirers bear what their terminals accept, seconds"
     )
     version_age_s_max: float = Field(
         0.1, ge=0, description="How old the newest version may be that a check believes in, seconds; 0 asks each time"

@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import grpc
+from citycard.blacklist.v1.blacklist_service_pb2 import GetVersionRequest
 from citycard.blacklist.v1.blacklist_service_pb2_grpc import BlacklistServiceStub
+from citycard.blacklist.v1.list_service_pb2_grpc import ListServiceStub
+from citycard.terminal_gw.v1.list_service_pb2_grpc import add_TerminalListServiceServicer_to_server
 from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import add_TerminalGatewayServiceServicer_to_server
 
 from libs.runtime.client import Clients
@@ -18,14 +22,20 @@ from libs.runtime.server import ServiceParts
 from services.terminal_gw.adapters.blacklist_client import GrpcBlacklist
 from services.terminal_gw.adapters.events_in import handlers
 from services.terminal_gw.adapters.grpc_api import TerminalGatewayApi, UseCases
+from services.terminal_gw.adapters.lists.client import GrpcLists, Patience
+from services.terminal_gw.adapters.lists.events_in import list_handlers
+from services.terminal_gw.adapters.lists.grpc_api import TerminalListApi
 from services.terminal_gw.adapters.signatures import CertificateSignatures
 from services.terminal_gw.adapters.unit_of_work import GatewayUnitOfWork
+from services.terminal_gw.application.acknowledge_lists import AcknowledgeLists, ListWords
 from services.terminal_gw.application.batch_register_terminals import BatchRegisterTerminals
 from services.terminal_gw.application.download_blacklist import DownloadBlacklist
+from services.terminal_gw.application.download_list import ListFiles
 from services.terminal_gw.application.follow_blacklist import FollowBlacklist
 from services.terminal_gw.application.get_terminal import GetTerminal, ListTerminals
 from services.terminal_gw.application.get_upload import GetUpload, ListUploads, ReadUpload
 from services.terminal_gw.application.housekeeping import RemoveAbandoned
+from services.terminal_gw.application.kept_blacklist import KeptBlacklist
 from services.terminal_gw.application.prove import Prove
 from services.terminal_gw.application.revoke_psam import RevokePsam
 from services.terminal_gw.application.sign_in import SignIn
@@ -43,7 +53,18 @@ async def build_parts(settings: TerminalGatewaySettings) -> ServiceParts:
     engine = create_engine(settings)
     nats = await connect_nats(settings)
     clients = Clients(settings)
-    blacklist = GrpcBlacklist(clients.stub(BlacklistServiceStub))
+    patience = Patience()
+    # Without retries: terminals repeat their calls themselves, and must hear soon that the blacklist is away.
+    channel = clients.channel("blacklist")
+    asked = BlacklistServiceStub(channel)
+    blacklist = KeptBlacklist(GrpcBlacklist(asked, patience))
+    list_source = GrpcLists(ListServiceStub(channel), patience)
+
+    async def probe() -> None:
+        await asked.GetVersion(GetVersionRequest())
+
+    list_words = ListWords(list_source, clock)
+    list_files = ListFiles(list_source, list_words.fetched)
 
     def unit_of_work() -> GatewayUnitOfWork:
         return GatewayUnitOfWork(engine, clock)
@@ -68,10 +89,18 @@ async def build_parts(settings: TerminalGatewaySettings) -> ServiceParts:
     api = TerminalGatewayApi(use_cases, clock, settings.upload_bytes_max, settings.chunk_bytes_max)
     follow = FollowBlacklist(unit_of_work, blacklist)
     abandoned = RemoveAbandoned(unit_of_work, clock, timedelta(seconds=settings.upload_abandoned_after_s))
+    list_api = TerminalListApi(list_files, list_words, AcknowledgeLists(unit_of_work, list_words))
     relay = Relay(engine, nats, "terminal_gw", replicas=settings.nats_stream_replicas)
     events = Consumer(
         nats, unit_of_work, "terminal_gw", "events", handlers(follow), replicas=settings.nats_stream_replicas
     )
+    published = Consumer(
+        nats, unit_of_work, "terminal_gw", "lists", list_handlers(list_files), replicas=settings.nats_stream_replicas
+    )
+
+    def register(server: grpc.aio.Server) -> None:
+        add_TerminalGatewayServiceServicer_to_server(api, server)
+        add_TerminalListServiceServicer_to_server(list_api, server)
 
     async def ready() -> None:
         await check_database(engine)
@@ -83,11 +112,14 @@ async def build_parts(settings: TerminalGatewaySettings) -> ServiceParts:
 
     return ServiceParts(
         name="terminal_gw",
-        register=lambda server: add_TerminalGatewayServiceServicer_to_server(api, server),
-        service_names=("citycard.terminal_gw.v1.TerminalGatewayService",),
+        register=register,
+        service_names=("citycard.terminal_gw.v1.TerminalGatewayService", "citycard.terminal_gw.v1.TerminalListService"),
         background=[
             ("relay", relay.run),
             ("events", events.run),
+            ("lists", published.run),
+            ("list_words", list_words.run),
+            ("blacklist_watch", lambda: patience.watch(probe)),
             ("blacklist", lambda: _every(settings.blacklist_poll_s, follow.ask)),
             ("housekeeping", lambda: _every(settings.housekeeping_s, abandoned)),
         ],

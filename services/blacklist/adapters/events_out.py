@@ -10,18 +10,19 @@ from services.blacklist.domain.chain import Change
 
 
 def change_to_event(change: Change) -> events_pb.BlacklistChanged:
-    """The event of one version."""
+    """The event of one version. A card that is only to be ignored is one that nobody must refuse: not added."""
+    refused = change.added and change.listing.mode.refuses
     event = events_pb.BlacklistChanged(
         version=change.version,
         card_number=change.card.number,
         scheme=change.card.scheme,
         generation=change.card.generation,
-        added=change.added,
+        added=refused,
         # The numbers of both enums are those of the interchange file.
         reason=pb.ListReason.ValueType(change.listing.reason),
         mode=pb.ListMode.ValueType(change.listing.mode),
     )
-    event.effective_time.FromDatetime(change.holds_from)
+    event.effective_time.FromDatetime(change.holds_from if refused or not change.added else change.create_time)
     event.report_time.FromDatetime(change.listing.report_time)
     return event
 

@@ -6,12 +6,14 @@ from typing import Final
 from citycard.blacklist.v1 import blacklist_pb2 as pb
 from citycard.blacklist.v1 import blacklist_service_pb2 as service_pb
 from citycard.blacklist.v1 import error_reason_pb2  # noqa: F401 (the texts of the refusals live in the descriptor pool)
+from citycard.blacklist.v1 import list_pb2 as list_pb
 from citycard.blacklist.v1.blacklist_service_pb2_grpc import BlacklistServiceServicer
 from citycard.common.v1 import types_pb2 as common_pb
 
 from libs.runtime.identity import Context
 from libs.runtime.paging import page_key, page_size, page_token
 from libs.runtime.requests import request_key
+from services.blacklist.adapters.list_rows import row_to_pb
 from services.blacklist.adapters.times import moment, write
 from services.blacklist.application.add_entry import AddEntry
 from services.blacklist.application.check_card import CheckCard
@@ -23,6 +25,7 @@ from services.blacklist.application.prove import Prove
 from services.blacklist.application.remove_entry import RemoveEntry
 from services.blacklist.domain.chain import Head
 from services.blacklist.domain.entry import CardKey, Entry, ListMode, ListReason
+from services.blacklist.domain.rows import ListKind
 
 _PART_BYTES: Final = 64 * 1024
 
@@ -57,6 +60,7 @@ class BlacklistApi(BlacklistServiceServicer):
             ListMode(request.mode),
             moment(request.effective_time) if request.HasField("effective_time") else None,
             request_key(request, context),
+            moment(request.until_time) if request.HasField("until_time") else None,
         )
         return entry_to_pb(entry)
 
@@ -67,11 +71,16 @@ class BlacklistApi(BlacklistServiceServicer):
     async def CheckCard(self, request: service_pb.CheckCardRequest, context: Context) -> service_pb.CheckCardResponse:
         """Look a card up."""
         card = CardKey.parse(f"{request.card.removeprefix('cards/')}.{request.generation}")
-        checked = await self._check_card(card, moment(request.time) if request.HasField("time") else None)
+        at = moment(request.time) if request.HasField("time") else None
+        checked = await self._check_card(card, at, bytes.fromhex(request.issuer) if request.issuer else None)
         return service_pb.CheckCardResponse(
             listed=checked.listed,
             entry=entry_to_pb(checked.entry) if checked.entry else None,
             version=checked.version,
+            mode=pb.ListMode.ValueType(checked.mode or 0),
+            range=row_to_pb(ListKind.RANGES, checked.range) if checked.range else None,
+            staff=checked.staff,
+            issuer_standing=_standing(checked.issuer_accepted),
         )
 
     async def GetVersion(self, request: service_pb.GetVersionRequest, context: Context) -> pb.ListVersion:
@@ -135,8 +144,15 @@ def entry_to_pb(entry: Entry) -> pb.ListEntry:
         message.mode = pb.ListMode.ValueType(entry.shown.mode)
         write(message.effective_time, entry.shown.effective_time)
         write(message.report_time, entry.shown.report_time)
+        write(message.until_time, entry.shown.until_time)
     write(message.remove_time, entry.remove_time)
     return message
+
+
+def _standing(accepted: bool | None) -> list_pb.IssuerStanding.ValueType:
+    if accepted is None:
+        return list_pb.ISSUER_STANDING_UNSPECIFIED
+    return list_pb.ISSUER_STANDING_ACCEPTED if accepted else list_pb.ISSUER_STANDING_NOT_ACCEPTED
 
 
 def _version_to_pb(head: Head) -> pb.ListVersion:

@@ -5,8 +5,10 @@ from typing import Any, Final
 import numpy as np
 
 from services.blacklist.application.ports import ListColumns
+from services.blacklist.domain.entry import ListMode
 
-# A file names a card number once; of a number that was issued again the newest listed generation counts.
+# A file names a card number once; of a number that was issued again the newest listed generation counts, also when it
+# is one to be ignored: then no row is written, for an ancestor must not stand in for it.
 _PACK: Final = """
     SELECT h.version, h.entry_count, h.chain_hash, h.create_time, c.* FROM list_head h CROSS JOIN (
         SELECT count(*) AS card_count,
@@ -19,25 +21,29 @@ _PACK: Final = """
         FROM ({cards}) cards) c"""
 
 FULL: Final = _PACK.format(
-    cards="""
-        SELECT DISTINCT ON (number) number, 1 AS action, reason, mode, effective_time
-        FROM entry WHERE listed ORDER BY number, generation DESC, scheme"""
+    cards=f"""
+        SELECT number, 1 AS action, reason, mode, effective_time FROM (
+            SELECT DISTINCT ON (number) number, reason, mode, effective_time
+            FROM entry WHERE listed ORDER BY number, generation DESC, scheme) e
+        WHERE mode <> {int(ListMode.IGNORE)}"""
 )
 
 INCREMENT: Final = _PACK.format(
-    cards="""
+    cards=f"""
         WITH touched AS (SELECT DISTINCT number FROM list_change WHERE version > :base),
-        now AS (
+        now_any AS (
             SELECT DISTINCT ON (number) number, reason, mode, effective_time
             FROM entry JOIN touched USING (number) WHERE listed ORDER BY number, generation DESC, scheme),
+        now AS (SELECT * FROM now_any WHERE mode <> {int(ListMode.IGNORE)}),
         cards_then AS (
             SELECT DISTINCT ON (number, scheme, generation) number, scheme, generation, added, reason, mode,
                 effective_time
             FROM list_change JOIN touched USING (number) WHERE version <= :base
             ORDER BY number, scheme, generation, version DESC),
-        back_then AS (
+        back_then_any AS (
             SELECT DISTINCT ON (number) number, reason, mode, effective_time
-            FROM cards_then WHERE added ORDER BY number, generation DESC, scheme)
+            FROM cards_then WHERE added ORDER BY number, generation DESC, scheme),
+        back_then AS (SELECT * FROM back_then_any WHERE mode <> {int(ListMode.IGNORE)})
         SELECT now.number, 1 AS action, now.reason, now.mode, now.effective_time
         FROM now LEFT JOIN back_then USING (number)
         WHERE (now.reason, now.mode, now.effective_time)

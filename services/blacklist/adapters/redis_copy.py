@@ -18,7 +18,8 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.runtime.logging import get_logger
-from services.blacklist.adapters.sql import SqlEntries, entry_of_row
+from services.blacklist.adapters.rows import entry_of_row
+from services.blacklist.adapters.sql import SqlEntries
 from services.blacklist.adapters.tables import ENTRY, LIST_CHANGE, LIST_HEAD
 from services.blacklist.domain.chain import Head
 from services.blacklist.domain.entry import CardKey, Entry, Listing, ListMode, ListReason
@@ -197,12 +198,15 @@ def _value(entry: Entry) -> str:
     shown = entry.shown
     assert shown is not None, "a listed card shows why"
     times = (_microseconds(shown.effective_time), _microseconds(shown.report_time))
-    return json.dumps([int(shown.reason), int(shown.mode), *times, entry.added_version, entry.changed_version])
+    until = () if shown.until_time is None else (_microseconds(shown.until_time),)
+    said = [int(shown.reason), int(shown.mode), *times, entry.added_version, entry.changed_version, *until]
+    return json.dumps(said)
 
 
 def _entry(card: CardKey, value: bytes) -> Entry:
-    reason, mode, effective, report, added_version, changed_version = json.loads(value)
-    listing = Listing(ListReason(reason), ListMode(mode), _moment(effective), _moment(report))
+    reason, mode, effective, report, added_version, changed_version, *until = json.loads(value)
+    until_time = _moment(until[0]) if until else None
+    listing = Listing(ListReason(reason), ListMode(mode), _moment(effective), _moment(report), until_time)
     return Entry(card, listing, listed=True, added_version=added_version, changed_version=changed_version)
 
 

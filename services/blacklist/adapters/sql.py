@@ -1,6 +1,7 @@
 """The list in PostgreSQL."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Table, and_, select, text, tuple_, update
@@ -12,10 +13,14 @@ from libs.runtime.database import UnitOfWork
 from libs.runtime.logging import masked
 from services.blacklist.adapters import list_columns
 from services.blacklist.adapters.events_out import Announce
+from services.blacklist.adapters.rows import card_of_row, entry_of_row, listing_of_row
+from services.blacklist.adapters.sql_files import SqlFiles
+from services.blacklist.adapters.sql_journeys import SqlJourneys
+from services.blacklist.adapters.sql_kinds import SqlKinds
 from services.blacklist.adapters.tables import ENTRY, LIST_CHANGE, LIST_HEAD
 from services.blacklist.application.ports import FoldProof, ListColumns
 from services.blacklist.domain.chain import Change, Head
-from services.blacklist.domain.entry import CardKey, Entry, Listing, ListMode, ListReason
+from services.blacklist.domain.entry import CardKey, Entry, ListReason
 
 _KEY: Final = ("scheme", "number", "generation")
 _CHANGES_A_PAGE: Final = 5000
@@ -30,6 +35,7 @@ _FOLD: Final = """
         WHERE (e.listed = f.added AND e.changed_version = f.version
             AND (e.reason, e.mode, e.effective_time, e.report_time)
                 = (f.reason, f.mode, f.effective_time, f.report_time)
+            AND e.until_time IS NOT DISTINCT FROM f.until_time
             AND (f.added OR (e.remove_time, e.removed_version) = (f.holds_from, f.version))) IS NOT TRUE)
     SELECT (SELECT count(*) FROM f) AS entry_count, (SELECT count(*) FROM wrong) AS broken_count,
         (SELECT scheme || '-' || encode(number, 'hex') FROM wrong LIMIT 1) AS first_broken,
@@ -81,6 +87,7 @@ class SqlEntries:
             "mode": int(shown.mode) if shown else None,
             "effective_time": shown.effective_time if shown else None,
             "report_time": shown.report_time if shown else None,
+            "until_time": shown.until_time if shown else None,
             "loss_open": entry.loss_open,
             "loss_time": entry.loss_time,
             "decided": entry.decided,
@@ -101,6 +108,7 @@ class SqlEntries:
             "mode": int(change.listing.mode),
             "effective_time": change.listing.effective_time,
             "report_time": change.listing.report_time,
+            "until_time": change.listing.until_time,
             "holds_from": change.holds_from,
             "create_time": change.create_time,
             "chain_hash": change.chain_hash,
@@ -116,7 +124,25 @@ class SqlEntries:
             )
         )
         assert moved.rowcount == 1, "the head is locked by whoever appends"
+        if change.added:
+            await self._begin_journey(change)
         self._changed(head)
+
+    async def _begin_journey(self, change: Change) -> None:
+        """A card that was not listed is from now on on its way to the terminals; another reason is no new way."""
+        listed = select(ENTRY.c.listed).where(_is(ENTRY, change.card), ENTRY.c.listed)
+        if (await self._connection.execute(listed)).first() is not None:
+            return
+        statement = text("""
+            INSERT INTO version_hop (version, report_time, version_time, effective_time)
+            VALUES (:version, :report_time, :version_time, :effective_time)""")
+        values = {
+            "version": change.version,
+            "report_time": change.listing.report_time,
+            "version_time": change.create_time,
+            "effective_time": change.listing.effective_time,
+        }
+        await self._connection.execute(statement, values)
 
     async def list(self, after: CardKey | None, size: int, *, show_removed: bool) -> Sequence[Entry]:
         """A page by scheme, number and generation."""
@@ -127,6 +153,11 @@ class SqlEntries:
             statement = statement.where(tuple_(*columns) > (after.scheme, after.number, after.generation))
         rows = await self._connection.execute(statement.order_by(*columns).limit(size))
         return [entry_of_row(row) for row in rows]
+
+    async def expired(self, at: datetime, size: int) -> Sequence[CardKey]:
+        """Entries by their end."""
+        statement = select(ENTRY).where(ENTRY.c.listed, ENTRY.c.until_time <= at).order_by(ENTRY.c.until_time)
+        return [card_of_row(row) for row in await self._connection.execute(statement.limit(size))]
 
     async def changes_of(self, card: CardKey) -> Sequence[Change]:
         """The history of a card."""
@@ -169,9 +200,13 @@ class BlacklistUnitOfWork(UnitOfWork):
         clock: For the times of events.
         on_commit: Is told the newest version after a commit that made one.
         snapshot: All reads see one instant; for proofs.
+        notice: How long terminals must have had to fetch a list before its acquirers bear what they accept.
     """
 
     entries: SqlEntries
+    kinds: SqlKinds
+    files: SqlFiles
+    journeys: SqlJourneys
 
     def __init__(
         self,
@@ -180,10 +215,12 @@ class BlacklistUnitOfWork(UnitOfWork):
         on_commit: Callable[[Head], None] = lambda head: None,
         *,
         snapshot: bool = False,
+        notice: timedelta = timedelta(hours=23),
     ) -> None:
         super().__init__(engine, clock)
         self._on_commit = on_commit
         self._snapshot = snapshot
+        self._notice = notice
         self._new_head: Head | None = None
 
     @property
@@ -196,6 +233,9 @@ class BlacklistUnitOfWork(UnitOfWork):
             await self.connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         self._new_head = None
         self.entries = SqlEntries(self.connection, self._remember)
+        self.kinds = SqlKinds(self.connection)
+        self.files = SqlFiles(self.connection, self.outbox, self._notice)
+        self.journeys = SqlJourneys(self.connection)
 
     def _remember(self, head: Head) -> None:
         self._new_head = head
@@ -219,31 +259,13 @@ def _head(row: Any) -> Head:
     return Head(row.version, row.entry_count, bytes(row.chain_hash), row.create_time)
 
 
-def _listing(row: Any) -> Listing:
-    return Listing(ListReason(row.reason), ListMode(row.mode), row.effective_time, row.report_time)
-
-
-def _card(row: Any) -> CardKey:
-    return CardKey(row.scheme, bytes(row.number).hex(), row.generation)
-
-
 def _change(row: Any) -> Change:
     return Change(
-        row.version, _card(row), row.added, _listing(row), row.holds_from, row.create_time, bytes(row.chain_hash)
-    )
-
-
-def entry_of_row(row: Any) -> Entry:
-    """An entry from a row of its table."""
-    return Entry(
-        card=_card(row),
-        shown=None if row.reason is None else _listing(row),
-        listed=row.listed,
-        loss_open=row.loss_open,
-        loss_time=row.loss_time,
-        decided=row.decided,
-        remove_time=row.remove_time,
-        added_version=row.added_version,
-        removed_version=row.removed_version,
-        changed_version=row.changed_version,
+        row.version,
+        card_of_row(row),
+        row.added,
+        listing_of_row(row),
+        row.holds_from,
+        row.create_time,
+        bytes(row.chain_hash),
     )

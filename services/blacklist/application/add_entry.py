@@ -25,6 +25,7 @@ class AddEntry:
         mode: ListMode,
         effective_time: datetime | None,
         request: RequestKey,
+        until_time: datetime | None = None,
     ) -> Entry:
         """List a card; one that is listed keeps its first effective time.
 
@@ -34,12 +35,16 @@ class AddEntry:
             mode: What terminals do.
             effective_time: From when on; None: after the usual delay from now.
             request: Repeated, it gets the first answer.
+            until_time: From when on it holds no more; None: until it is removed.
+
+        Raises:
+            PeriodEmpty: It would end before it begins.
         """
         async with self._unit_of_work() as uow:
             if not await uow.requests.claim(request):
                 return await uow.requests.first_answer(request, Entry)
             now = self._clock.now()
-            listing = Listing(reason, mode, effective_time or now + self._effective_delay, now)
+            listing = Listing(reason, mode, effective_time or now + self._effective_delay, now, until_time)
             entry = await change_list(uow, card, now, lambda before: before.decide(listing))
             await uow.requests.answer(request, entry)
             await uow.commit()

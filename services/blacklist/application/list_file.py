@@ -7,10 +7,11 @@ import numpy as np
 from libs.clock import CITY_TZ
 from libs.records.batch import FileType, ListExtension, encode_batch
 from libs.records.bcd import epoch_s_to_times
-from libs.records.blacklist_file import make_entries
+from libs.records.blacklist_file import Mode, make_entries
 from libs.records.header import BATCH_NUMBER_MAX
 from services.blacklist.application.ports import ListColumns
 from services.blacklist.domain.chain import Head
+from services.blacklist.domain.entry import ListMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,9 @@ def list_file(head: Head, columns: ListColumns, *, base_version: int, centre: st
         centre: Institution id of the centre, 16 hexadecimal digits.
     """
     assert head.create_time is not None, "version 0 has no file"
-    rows = make_entries(
-        columns.numbers, columns.actions, columns.reasons, epoch_s_to_times(columns.effective_s), columns.modes
-    )
+    # Two modes are known there; what is to be ignored is not among the columns.
+    modes = np.where(columns.modes == ListMode.LOCK, Mode.LOCK, Mode.REFUSE)
+    rows = make_entries(columns.numbers, columns.actions, columns.reasons, epoch_s_to_times(columns.effective_s), modes)
     data = encode_batch(
         FileType.BI if base_version else FileType.BL,
         rows,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -106,6 +107,10 @@ class Entries(Protocol):
 
     async def list(self, after: CardKey | None, size: int, *, show_removed: bool) -> Sequence[Entry]:
         """Entries by key after one, at most `size`; never those that were not listed yet."""
+        ...
+
+    async def expired(self, at: datetime, size: int) -> Sequence[CardKey]:
+        """Listed cards whose entries have come to their end, at most so many."""
         ...
 
     async def changes_of(self, card: CardKey) -> Sequence[Change]:

@@ -13,6 +13,7 @@ EMPTY_HASH: Final = bytes(32)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _CHANGE: Final = Struct(">Q2s10sI?BBqqqq")
+_UNTIL: Final = Struct(">q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Change:
 
         SHA-256 over: hash of the version before (32), version (8), scheme (2, ASCII), card number (10, BCD),
         generation (4), added (1), reason (1), mode (1), then effective, report, holds-from and create time (8 each,
-        microseconds since 1970, signed); all big-endian.
+        microseconds since 1970, signed), and until time where one is set; all big-endian.
         """
         listing = self.listing
         packed = _CHANGE.pack(
@@ -75,12 +76,14 @@ class Change:
             self.added,
             listing.reason,
             listing.mode,
-            *map(_microseconds, (listing.effective_time, listing.report_time, self.holds_from, self.create_time)),
+            *map(microseconds, (listing.effective_time, listing.report_time, self.holds_from, self.create_time)),
         )
-        return hashlib.sha256(before + packed).digest()
+        until = b"" if listing.until_time is None else _UNTIL.pack(microseconds(listing.until_time))
+        return hashlib.sha256(before + packed + until).digest()
 
 
-def _microseconds(at: datetime) -> int:
+def microseconds(at: datetime) -> int:
+    """Microseconds since 1970, as hashes take them."""
     return (at - _EPOCH) // _MICROSECOND
 
 
@@ -103,20 +106,27 @@ def append(head: Head, entry: Entry, before: Entry, at: datetime) -> tuple[Head,
     return Head(change.version, count, change.chain_hash, at), change
 
 
-def listed_at(changes: Iterable[Change], at: datetime) -> bool:
-    """Whether a card had to be refused at an instant.
+def listed_at(changes: Iterable[Change], at: datetime) -> Listing | None:
+    """What the list said of a card that was in force at an instant; None when nothing was.
 
     Args:
         changes: All changes of the card, by version.
         at: The instant, also a past one.
     """
-    effective: datetime | None = None
+    streak: list[tuple[datetime, Listing]] = []
     for change in changes:
         if change.added:
-            # Another reason while listed keeps the first effective time.
-            effective = change.listing.effective_time
-        elif effective is not None:
-            if effective <= at < change.holds_from:
-                return True
-            effective = None
-    return effective is not None and effective <= at
+            # The first word reaches back to its effective time; another one while listed holds from its version on.
+            first = change.listing.effective_time if not streak else max(change.create_time, streak[0][0])
+            streak.append((first, change.listing))
+            continue
+        found = _said(streak, at) if at < change.holds_from else None
+        if found is not None:
+            return found
+        streak = []
+    return _said(streak, at)
+
+
+def _said(streak: list[tuple[datetime, Listing]], at: datetime) -> Listing | None:
+    said = next((listing for since, listing in reversed(streak) if since <= at), None)
+    return said if said is not None and said.in_force(at) else None

@@ -10,8 +10,9 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Final, Self
 
-from services.blacklist.domain.errors import EntryUnknown
+from services.blacklist.domain.errors import EntryUnknown, PeriodEmpty
 
+_FIRST_DIGITS: Final = {"cj": "0000", "jt": "031"}
 _NAME: Final = re.compile(r"(cj|jt)-([0-9]{20})\.([1-9][0-9]{0,8})", re.ASCII)
 
 
@@ -29,10 +30,22 @@ class ListReason(IntEnum):
 
 
 class ListMode(IntEnum):
-    """What a terminal does on sight of a listed card (record-formats.md, section 2, BL / BI)."""
+    """What a terminal does on sight of a listed card: the modes of the interchange file and two that it does not know.
+
+    LOCK and REFUSE are of record-formats.md, section 2, BL / BI. REFUSE_AT_EXIT lets a card in and not out; in those
+    files it is REFUSE. IGNORE lets it through, also where a number range would not; those files leave it out. 3 is the
+    action of staff lists.
+    """
 
     LOCK = 1
     REFUSE = 2
+    REFUSE_AT_EXIT = 4
+    IGNORE = 5
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a card listed so is let through less than others."""
+        return self is not ListMode.IGNORE
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,12 +67,22 @@ class CardKey:
         """Read `jt-<20 digits>.<generation>`.
 
         Raises:
-            EntryUnknown: Not of that form: no such card can ever be listed.
+            EntryUnknown: Not of that form, or a number of the other scheme: no such card can ever be listed.
         """
         match = _NAME.fullmatch(text)
-        if match is None:
+        # Lists name a card by its number alone, so a number must tell its scheme (card-files.md, section 4).
+        if match is None or not match[2].startswith(_FIRST_DIGITS[match[1]]):
             raise EntryUnknown(entry=text)
         return cls(match[1], match[2], int(match[3]))
+
+    @classmethod
+    def of_number(cls, number: bytes, generation: int) -> Self:
+        """The key of a listed card, whose number tells its scheme.
+
+        Raises:
+            EntryUnknown: It does not.
+        """
+        return cls.parse(f"{'cj' if number[:2] == bytes(2) else 'jt'}-{number.hex()}.{generation}")
 
     @property
     def number(self) -> bytes:
@@ -79,12 +102,18 @@ class Listing:
         mode: What terminals do.
         effective_time: From when on terminals must refuse; whole microseconds, as all times here.
         report_time: When the cause was known to the platform.
+        until_time: From when on it holds no more; None: until it is removed.
     """
 
     reason: ListReason
     mode: ListMode
     effective_time: datetime
     report_time: datetime
+    until_time: datetime | None = None
+
+    def in_force(self, at: datetime) -> bool:
+        """Whether it holds at an instant."""
+        return self.effective_time <= at and (self.until_time is None or at < self.until_time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +148,8 @@ class Entry:
         """The holder reported the card lost.
 
         The newer word by its own time wins, whatever the order of arrival; a report as old as the newest word is a
-        repetition. A card that is listed already keeps what the list says.
+        repetition. A card that is listed already keeps what the list says, but no end is set to it any more. A card
+        that was to be ignored is locked like any other, and the decision to ignore it is used up.
 
         Args:
             at: When it was reported.
@@ -128,7 +158,10 @@ class Entry:
         if self.loss_time is not None and at <= self.loss_time:
             return self
         known = replace(self, loss_open=True, loss_time=at)
-        return known if known.listed else _listed(known, Listing(ListReason.LOST, ListMode.LOCK, effective_time, at))
+        if known.listed and known.shown is not None and known.shown.mode.refuses:
+            return replace(known, shown=replace(known.shown, until_time=None))
+        lost = Listing(ListReason.LOST, ListMode.LOCK, effective_time, at)
+        return _listed(replace(known, decided=False), lost)
 
     def cancel_loss(self, at: datetime) -> "Entry":
         """The holder took the report back; an officer's decision stands.
@@ -146,12 +179,27 @@ class Entry:
         return known if self.decided or not self.listed else _removed(known, at)
 
     def decide(self, listing: Listing) -> "Entry":
-        """An officer lists the card. One that is listed keeps its first effective time and report time."""
+        """An officer lists the card. One that is refused already keeps its first effective time and report time.
+
+        No end is set while a loss report stands: it must be taken back or removed.
+
+        Raises:
+            PeriodEmpty: It would end before it begins.
+        """
+        if listing.until_time is not None and listing.until_time <= listing.effective_time:
+            raise PeriodEmpty(until_time=listing.until_time.isoformat())
         known = replace(self, decided=True)
-        if not self.listed:
-            return _listed(known, listing)
-        assert self.shown is not None, "a listed card shows why"
-        return replace(known, shown=replace(self.shown, reason=listing.reason, mode=listing.mode))
+        until_time = None if self.loss_open else listing.until_time
+        if not self.listed or self.shown is None or not self.shown.mode.refuses:
+            return _listed(known, replace(listing, until_time=until_time))
+        shown = replace(self.shown, reason=listing.reason, mode=listing.mode, until_time=until_time)
+        return replace(known, shown=shown)
+
+    def expire(self, at: datetime) -> "Entry":
+        """The time is up: removed as of the end that was set. Not yet, or no end set: the same entry."""
+        if not self.listed or self.shown is None or self.shown.until_time is None or at < self.shown.until_time:
+            return self
+        return _removed(replace(self, decided=False), self.shown.until_time)
 
     def remove(self, at: datetime) -> "Entry":
         """An officer takes the card from the list, whatever the causes. A loss reported later lists it again.

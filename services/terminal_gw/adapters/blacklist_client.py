@@ -8,6 +8,7 @@ from citycard.blacklist.v1 import blacklist_service_pb2 as service_pb
 
 from libs.errors import DependencyUnavailable
 from libs.runtime.refusals import error_info
+from services.terminal_gw.adapters.lists.client import Patience
 from services.terminal_gw.application.ports import ListPart, VersionNotKept
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 class GrpcBlacklist:
     """The port `BlacklistSource`."""
 
-    def __init__(self, stub: "BlacklistServiceAsyncStub") -> None:
+    def __init__(self, stub: "BlacklistServiceAsyncStub", patience: Patience) -> None:
         self._stub = stub
+        self._patience = patience
 
     async def snapshot(self) -> AsyncIterator[ListPart]:
         """GetSnapshot."""
@@ -33,10 +35,11 @@ class GrpcBlacklist:
 
     async def newest_version(self) -> int:
         """GetVersion."""
-        try:
+
+        async def ask() -> int:
             return (await self._stub.GetVersion(service_pb.GetVersionRequest())).version
-        except grpc.aio.AioRpcError as error:
-            raise DependencyUnavailable(dependency="blacklist") from error
+
+        return await self._patience.ask(ask)
 
 
 async def _parts(call: Any) -> AsyncIterator[ListPart]:

@@ -45,8 +45,8 @@ async def test_changes_at_once_make_versions_without_holes(lists: Database) -> N
     await asyncio.gather(*(change(lists, card, lambda entry: entry.remove(NOON)) for card in cards[:5]))
     proof = await Prove(lists)()
     assert proof.version == 17
-    assert [line.broken_count for line in proof.lines] == [0, 0, 0, 0]
-    assert [line.checked_count for line in proof.lines] == [17, 1, 12, 7]
+    assert not any(line.broken_count for line in proof.lines)
+    assert [line.checked_count for line in proof.lines[:4]] == [17, 1, 12, 7]
 
 
 async def test_the_service_itself_cannot_rewrite_the_chain(engine: AsyncEngine, lists: Database) -> None:

@@ -1,7 +1,7 @@
 """Stand-ins of the blacklist's ports, and builders."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -11,7 +11,8 @@ from libs.errors import RequestIdReused
 from libs.runtime.requests import RequestKey
 from services.blacklist.application.ports import FoldProof, ListColumns
 from services.blacklist.domain.chain import Change, Head
-from services.blacklist.domain.entry import CardKey, Entry
+from services.blacklist.domain.entry import CardKey, Entry, ListMode, ListReason
+from services.blacklist.domain.rows import KindHead, ListKind, Row, RowChange
 
 NOON = datetime(2018, 9, 1, 4, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -34,9 +35,16 @@ class FakeState:
     changes: list[Change] = field(default_factory=list)
     answers: dict[str, tuple[bytes, Any]] = field(default_factory=dict)
     announced: list[Change] = field(default_factory=list)
+    heads: dict[ListKind, KindHead] = field(default_factory=dict)
+    rows: dict[tuple[ListKind, bytes], Row] = field(default_factory=dict)
+    row_changes: list[tuple[ListKind, RowChange]] = field(default_factory=list)
+    kind_versions: list[tuple[KindHead, Sequence[RowChange]]] = field(default_factory=list)
 
     def copy(self) -> "FakeState":
-        return FakeState(self.head, dict(self.entries), list(self.changes), dict(self.answers), list(self.announced))
+        return FakeState(
+            self.head, dict(self.entries), list(self.changes), dict(self.answers), list(self.announced),
+            dict(self.heads), dict(self.rows), list(self.row_changes), list(self.kind_versions),
+        )  # fmt: skip
 
 
 class FakeEntries:
@@ -67,6 +75,10 @@ class FakeEntries:
         found = (one for card, one in sorted(self._state.entries.items()) if after is None or card > after)
         return [one for one in found if one.listed or (show_removed and one.changed_version)][:size]
 
+    async def expired(self, at: datetime, size: int) -> Sequence[CardKey]:
+        over = [one for one in self._state.entries.values() if one.listed and one.shown and one.shown.until_time]
+        return [one.card for one in over if one.shown and one.shown.until_time and one.shown.until_time <= at][:size]
+
     async def changes_of(self, card: CardKey) -> Sequence[Change]:
         return [change for change in self._state.changes if change.card == card]
 
@@ -96,7 +108,7 @@ def _shown_by_number(changes: Sequence[Change]) -> dict[bytes, tuple[int, int, d
     for generation, scheme, number in listed:
         listing = newest[CardKey(scheme, number.hex(), generation)].listing
         shown[number] = (listing.reason, listing.mode, listing.effective_time)
-    return shown
+    return {number: what for number, what in shown.items() if what[1] != ListMode.IGNORE}
 
 
 def _columns(state: FakeState, base_version: int) -> ListColumns:
@@ -114,6 +126,57 @@ def _columns(state: FakeState, base_version: int) -> ListColumns:
         modes=np.array([row[3] for row in rows], dtype=np.int16),
         effective_s=np.array([int(row[4].timestamp()) for row in rows], dtype=np.int64),
     )
+
+
+class FakeKinds:
+    def __init__(self, state: FakeState) -> None:
+        self._state = state
+
+    async def heads(self) -> Sequence[KindHead]:
+        return [self._state.heads.get(kind, KindHead(kind)) for kind in list(ListKind)[1:]]
+
+    async def head_for_update(self, kind: ListKind) -> KindHead:
+        return self._state.heads.get(kind, KindHead(kind))
+
+    async def rows(self, kind: ListKind) -> Sequence[Row]:
+        return [row for (of, _), row in sorted(self._state.rows.items()) if of is kind]
+
+    async def page(self, kind: ListKind, after: bytes, size: int) -> Sequence[Row]:
+        return [row for row in await self.rows(kind) if row.key > after][:size]
+
+    async def some(self, kind: ListKind, keys: Sequence[bytes]) -> Sequence[Row]:
+        return [row for row in await self.rows(kind) if row.key in keys]
+
+    async def expired(self, at: datetime, size: int) -> Sequence[tuple[ListKind, bytes]]:
+        return [key for key, row in self._state.rows.items() if row.until_time and row.until_time <= at][:size]
+
+    async def history(self, kind: ListKind, key: bytes) -> Sequence[RowChange]:
+        return [change for of, change in self._state.row_changes if of is kind and change.row.key == key]
+
+    async def histories_of_ranges(self, number: bytes) -> Sequence[Sequence[RowChange]]:
+        spans = {change.row.key: change.row for of, change in self._state.row_changes if of is ListKind.RANGES}
+        over = [key for key, row in sorted(spans.items()) if row.first <= number <= row.last]
+        return [await self.history(ListKind.RANGES, key) for key in over]
+
+    async def versions(self) -> AsyncIterator[tuple[KindHead, Sequence[RowChange]]]:
+        for version in self._state.kind_versions:
+            yield version
+
+    async def append(self, head: KindHead, changes: Sequence[RowChange]) -> None:
+        assert head.version == (await self.head_for_update(head.kind)).version + 1
+        self._state.heads[head.kind] = head
+        self._state.kind_versions.append((head, list(changes)))
+        for change in changes:
+            self._state.row_changes.append((head.kind, change))
+            if change.put:
+                self._state.rows[head.kind, change.row.key] = replace(change.row, put_version=head.version)
+            else:
+                del self._state.rows[head.kind, change.row.key]
+
+
+class FakeFiles:
+    async def prove_files(self) -> tuple[int, int, str]:
+        return 0, 0, ""
 
 
 class FakeRequests:
@@ -164,6 +227,8 @@ class FakeUnitOfWork:
         self._state = self._database.state.copy()
         self.requests = FakeRequests(self._state)
         self.entries = FakeEntries(self._state)
+        self.kinds = FakeKinds(self._state)
+        self.files = FakeFiles()
         self.announce = FakeOutbox(self._state)
         return self
 

@@ -11,6 +11,7 @@ from tests.unit.blacklist.fakes import DAY, NOON, a_card
 
 Database = Callable[[], UnitOfWork]
 COURT = Listing(ListReason.COURT, ListMode.REFUSE, NOON + DAY, NOON)
+WATCHED = Listing(ListReason.COURT, ListMode.IGNORE, NOON, NOON)
 
 
 async def change(lists: Database, card: CardKey, decide: Callable[[Entry], Entry], hours: int = 0) -> Entry:
@@ -70,6 +71,9 @@ class EntriesSuite:
             (a_card(2), lambda entry: entry.remove(NOON + DAY)),
             (a_card(1, 2), lambda entry: entry.cancel_loss(NOON + DAY)),
             (a_card(2), lambda entry: entry.decide(COURT)),
+            (a_card(3), lambda entry: entry.decide(WATCHED)),
+            (a_card(2, 2), lambda entry: entry.decide(WATCHED)),
+            (a_card(3), lambda entry: entry.decide(COURT)),
         ]
         states: list[dict[bytes, tuple[int, ...]]] = [{}]
         for hours, (card, decide) in enumerate(steps):

@@ -2,6 +2,7 @@
 
 from citycard.blacklist.v1 import blacklist_pb2, error_reason_pb2
 
+from libs.cardlist import Action
 from libs.errors import DomainError
 from libs.records import blacklist_file
 from services.blacklist.domain import errors
@@ -21,4 +22,6 @@ def test_reasons_and_modes_have_the_numbers_of_contract_and_file() -> None:
     ):
         assert {f"{prefix}{one.name}": one.value for one in ours} | {f"{prefix}UNSPECIFIED": 0} == dict(theirs.items())
     assert [one.value for one in ListReason] == [one.value for one in blacklist_file.ListReason]
-    assert [one.value for one in ListMode] == [one.value for one in blacklist_file.Mode]
+    assert [one.value for one in ListMode][:2] == [one.value for one in blacklist_file.Mode]
+    # One number means one thing in service, file and terminal.
+    assert all(Action[one.name] == one for one in ListMode)

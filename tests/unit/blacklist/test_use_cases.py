@@ -8,17 +8,21 @@ from libs.errors import RequestIdReused
 from libs.records.batch import FileType, decode_batch
 from libs.records.errors import BatchRefused
 from libs.testkit.clock import FakeClock
+from services.blacklist.adapters.events_out import change_to_event
 from services.blacklist.application.add_entry import AddEntry
+from services.blacklist.application.change_rows import BatchChangeRows
 from services.blacklist.application.check_card import CheckCard
+from services.blacklist.application.expire import Expire
 from services.blacklist.application.get_list_file import GetListFile
 from services.blacklist.application.get_version import GetVersion
 from services.blacklist.application.known_head import KnownHead
 from services.blacklist.application.prove import Prove
 from services.blacklist.application.record_loss import RecordLoss
 from services.blacklist.application.remove_entry import RemoveEntry
+from services.blacklist.application.small_lists import KnownSmallLists
 from services.blacklist.domain.chain import Head
 from services.blacklist.domain.entry import CardKey, Entry, ListMode, ListReason
-from services.blacklist.domain.errors import EntryUnknown, VersionUnknown
+from services.blacklist.domain.errors import EntryUnknown, PeriodEmpty, VersionUnknown
 from tests.unit.blacklist.fakes import DAY, NOON, FakeDatabase, a_card, a_request
 
 CENTRE = "00130000FFFFFFFF"
@@ -35,7 +39,10 @@ class Room:
         self.add_entry = AddEntry(self.database, self.clock, DAY)
         self.remove_entry = RemoveEntry(self.database, self.clock)
         self.record_loss = RecordLoss(self.clock, DAY)
-        self.check_card = CheckCard(self.database, self.clock, self.known_head, self.copy)
+        self.small_lists = KnownSmallLists(self.database, age_s_max=0)
+        self.change_rows = BatchChangeRows(self.database, self.clock)
+        self.expire = Expire(self.database, self.clock)
+        self.check_card = CheckCard(self.database, self.clock, self.known_head, self.copy, self.small_lists)
         self.files = GetListFile(self.database, self.known_head, CENTRE)
         self.prove = Prove(self.database)
 
@@ -187,7 +194,7 @@ async def test_a_proof_counts_and_finds_what_was_changed(room: Room) -> None:
     await room.lose(a_card(1))
     await add(room, serial=2)
     proof = await room.prove()
-    assert [line.broken_count for line in proof.lines] == [0, 0, 0, 0]
+    assert not any(line.broken_count for line in proof.lines)
     assert (proof.lost_count, proof.version) == (1, 2)
     state = room.database.state
     state.changes[0], state.changes[1] = state.changes[1], state.changes[0]
@@ -221,3 +228,65 @@ async def test_a_slow_question_does_not_hide_a_change_of_this_process() -> None:
 
     known = KnownHead(read, 0, lambda: now[0])
     assert (await known.newest()).version == 5
+
+
+async def test_a_card_to_be_ignored_is_let_through_announced_as_free_and_locked_when_lost(room: Room) -> None:
+    ignore = await room.add_entry(a_card(), ListReason.COURT, ListMode.IGNORE, NOON, a_request(1))
+    assert ignore.listed
+    checked = await room.check_card(a_card(), None)
+    assert (checked.listed, checked.mode) == (False, ListMode.IGNORE)
+    assert not change_to_event(room.database.state.announced[0]).added
+    assert (await room.files.snapshot()).version == 1
+    assert len(decode_batch((await room.files.snapshot()).data, FileType.BL).records) == 0
+    room.clock.advance(DAY)
+    await room.lose(a_card())
+    lost = (await room.check_card(a_card(), room.clock.now() + DAY)).entry
+    assert lost is not None
+    assert lost.shown is not None
+    assert (lost.shown.reason, lost.shown.mode) == (ListReason.LOST, ListMode.LOCK)
+    # The report back taken, nothing is left of the decision: the card is off the list.
+    room.clock.advance(DAY)
+    await room.find(a_card())
+    assert (await room.check_card(a_card(), None)).entry is None
+
+
+async def test_an_entry_ends_and_a_loss_has_no_end(room: Room) -> None:
+    until = NOON + 2 * DAY
+    await room.add_entry(a_card(1), ListReason.COURT, ListMode.REFUSE, NOON, a_request(1), until)
+    await room.add_entry(a_card(2), ListReason.COURT, ListMode.REFUSE, NOON, a_request(2), until)
+    await room.lose(a_card(2))
+    assert await room.expire() == 0
+    assert (await room.check_card(a_card(1), until - DAY)).listed
+    assert not (await room.check_card(a_card(1), until)).listed
+    room.clock.advance(3 * DAY)
+    assert await room.expire() == 1
+    assert await room.expire() == 0
+    assert room.database.state.announced[-1].holds_from == until
+    assert [(await room.check_card(a_card(serial), None)).listed for serial in (1, 2)] == [False, True]
+    assert (await room.check_card(a_card(1), NOON + DAY)).listed
+    with pytest.raises(PeriodEmpty):
+        await room.add_entry(a_card(3), ListReason.COURT, ListMode.REFUSE, NOON, a_request(3), NOON)
+
+
+async def test_refused_at_the_exit_only_is_refused_at_both_ends_in_a_file_that_knows_two_modes(room: Room) -> None:
+    await room.add_entry(a_card(), ListReason.ARREARS, ListMode.REFUSE_AT_EXIT, NOON, a_request(1))
+    assert decode_batch((await room.files.snapshot()).data, FileType.BL).records["mode"].tolist() == [ListMode.REFUSE]
+    checked = await room.check_card(a_card(), None)
+    assert (checked.listed, checked.mode) == (True, ListMode.REFUSE_AT_EXIT)
+
+
+async def test_what_was_said_at_an_instant_is_told_after_it_changed(room: Room) -> None:
+    await room.add_entry(a_card(), ListReason.COURT, ListMode.LOCK, NOON, a_request(1))
+    room.clock.advance(DAY)
+    await room.add_entry(a_card(), ListReason.COURT, ListMode.IGNORE, NOON, a_request(2))
+    room.clock.advance(DAY)
+    await room.remove_entry(a_card(), a_request(3))
+    room.clock.advance(DAY)
+    said = [(await room.check_card(a_card(), NOON + days * DAY / 2)).mode for days in range(6)]
+    assert said == [ListMode.LOCK, ListMode.LOCK, ListMode.IGNORE, ListMode.IGNORE, None, None]
+
+
+async def test_a_number_of_the_other_scheme_can_never_be_listed() -> None:
+    for name in ("cj-" + "031" + "0" * 17 + ".1", "jt-" + "0" * 20 + ".1"):
+        with pytest.raises(EntryUnknown):
+            CardKey.parse(name)

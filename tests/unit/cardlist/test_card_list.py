@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.cardlist import (
@@ -140,10 +140,12 @@ class TestDamage:
         assert found is not None
         assert found.action is Action.ACCEPT
 
+    @settings(deadline=None)
     @given(st.binary(max_size=400))
     def test_garbage_with_a_right_signature_is_refused_or_says_what_it_holds(self, body: bytes) -> None:
         self.opened(body)
 
+    @settings(deadline=None)
     @given(st.data())
     def test_a_body_changed_by_its_signer_is_refused_or_is_a_list_in_order(self, data: st.DataObject) -> None:
         body = bytearray(a_file(SOME)[HEADER_LENGTH:])
@@ -255,6 +257,7 @@ def rows_of(model: dict[tuple[bytes, int], tuple[Action, int, int]]) -> list[Row
 
 
 class TestAgainstADictionary:
+    @settings(deadline=None)
     @given(_MODEL, st.sampled_from([0, NOW_S]), st.lists(_NUMBERS, max_size=30))
     def test_a_list_says_what_the_dictionary_says(
         self, model: dict[tuple[bytes, int], tuple[Action, int, int]], settled_until_s: int, others: list[bytes]
@@ -275,6 +278,7 @@ class TestAgainstADictionary:
                     key[1], action, reason, expected_s,
                 )  # fmt: skip
 
+    @settings(deadline=None)
     @given(_MODEL, st.randoms())
     def test_the_same_entries_in_any_order_are_the_same_bytes_and_come_back(self, model, random) -> None:  # type: ignore[no-untyped-def]  # drawn
         rows = rows_of(model)
@@ -287,6 +291,7 @@ class TestAgainstADictionary:
             for row in back
         ]
 
+    @settings(deadline=None)
     @given(_MODEL, _MODEL, st.integers(0, 50_000))
     def test_a_delta_makes_the_very_file_of_the_target(self, before, after, later_s: int) -> None:  # type: ignore[no-untyped-def]  # drawn
         base, target = a_list(rows_of(before), 4), a_list(rows_of(after), 9, NOW_S + later_s)
@@ -417,6 +422,7 @@ class TestInterchange:
         assert (len(added), len(deleted)) == (2, 1)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**18 - 1), st.integers(0, 9))
 def test_the_column_of_check_digits_agrees_with_the_single_one(serial: int, last: int) -> None:
     body = f"31{serial % 10**16:016d}"

@@ -417,7 +417,7 @@ class TestCompactLists:
     def test_a_long_list_of_rows_takes_few_bytes_a_card(self, bench: Bench) -> None:
         bench.blacklist.load(a_list(*((number_of(serial * 40), Mode.LOCK, NOON) for serial in range(5000))))
         assert len(bench.blacklist) == 5000
-        assert bench.blacklist.memory_bytes < 2.5 * 5000
+        assert bench.blacklist.memory_bytes < 3 * 5000
 
 
 class TestDoubleTaps:

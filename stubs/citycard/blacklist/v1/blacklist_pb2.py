@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%citycard/blacklist/v1/blacklist.proto\x12\x15\x63itycard.blacklist.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x02\n\tListEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x06reason\x18\x02 \x01(\x0e\x32!.citycard.blacklist.v1.ListReason\x12-\n\x04mode\x18\x03 \x01(\x0e\x32\x1f.citycard.blacklist.v1.ListMode\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\radded_version\x18\x05 \x01(\x03\x12\x17\n\x0fremoved_version\x18\x06 \x01(\x03\x12/\n\x0breport_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bremove_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"x\n\x0bListVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x13\n\x0b\x65ntry_count\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchain_hash\x18\x04 \x01(\x0c*\xfc\x01\n\nListReason\x12\x1b\n\x17LIST_REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10LIST_REASON_LOST\x10\x01\x12\x18\n\x14LIST_REASON_REPLACED\x10\x02\x12\x18\n\x14LIST_REASON_RETURNED\x10\x03\x12\x1b\n\x17LIST_REASON_COUNTERFEIT\x10\x04\x12\x17\n\x13LIST_REASON_ARREARS\x10\x05\x12\x1c\n\x18LIST_REASON_EXPIRED_TYPE\x10\x06\x12\x15\n\x11LIST_REASON_COURT\x10\x07\x12\x1c\n\x18LIST_REASON_STOLEN_STOCK\x10\x08*O\n\x08ListMode\x12\x19\n\x15LIST_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eLIST_MODE_LOCK\x10\x01\x12\x14\n\x10LIST_MODE_REFUSE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%citycard/blacklist/v1/blacklist.proto\x12\x15\x63itycard.blacklist.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x02\n\tListEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x06reason\x18\x02 \x01(\x0e\x32!.citycard.blacklist.v1.ListReason\x12-\n\x04mode\x18\x03 \x01(\x0e\x32\x1f.citycard.blacklist.v1.ListMode\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\radded_version\x18\x05 \x01(\x03\x12\x17\n\x0fremoved_version\x18\x06 \x01(\x03\x12/\n\x0breport_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bremove_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"x\n\x0bListVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x13\n\x0b\x65ntry_count\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchain_hash\x18\x04 \x01(\x0c*\xfc\x01\n\nListReason\x12\x1b\n\x17LIST_REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10LIST_REASON_LOST\x10\x01\x12\x18\n\x14LIST_REASON_REPLACED\x10\x02\x12\x18\n\x14LIST_REASON_RETURNED\x10\x03\x12\x1b\n\x17LIST_REASON_COUNTERFEIT\x10\x04\x12\x17\n\x13LIST_REASON_ARREARS\x10\x05\x12\x1c\n\x18LIST_REASON_EXPIRED_TYPE\x10\x06\x12\x15\n\x11LIST_REASON_COURT\x10\x07\x12\x1c\n\x18LIST_REASON_STOLEN_STOCK\x10\x08*\x83\x01\n\x08ListMode\x12\x19\n\x15LIST_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eLIST_MODE_LOCK\x10\x01\x12\x14\n\x10LIST_MODE_REFUSE\x10\x02\x12\x1c\n\x18LIST_MODE_REFUSE_AT_EXIT\x10\x04\x12\x14\n\x10LIST_MODE_IGNORE\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'citycard.blacklist.v1.blacklist_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTREASON']._serialized_start=544
-  _globals['_LISTREASON']._serialized_end=796
-  _globals['_LISTMODE']._serialized_start=798
-  _globals['_LISTMODE']._serialized_end=877
+  _globals['_LISTREASON']._serialized_start=592
+  _globals['_LISTREASON']._serialized_end=844
+  _globals['_LISTMODE']._serialized_start=847
+  _globals['_LISTMODE']._serialized_end=978
   _globals['_LISTENTRY']._serialized_start=98
-  _globals['_LISTENTRY']._serialized_end=419
-  _globals['_LISTVERSION']._serialized_start=421
-  _globals['_LISTVERSION']._serialized_end=541
+  _globals['_LISTENTRY']._serialized_end=467
+  _globals['_LISTVERSION']._serialized_start=469
+  _globals['_LISTVERSION']._serialized_end=589
 # @@protoc_insertion_point(module_scope)

@@ -78,9 +78,13 @@ class _ListModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ListMode.Val
     """锁卡: lock the card and report."""
     LIST_MODE_REFUSE: _ListMode.ValueType  # 2
     """拒收: refuse only."""
+    LIST_MODE_REFUSE_AT_EXIT: _ListMode.ValueType  # 4
+    """出站拒收: let in, refused at the exit. In the interchange file it is REFUSE."""
+    LIST_MODE_IGNORE: _ListMode.ValueType  # 5
+    """忽略: let through, also where a number range would refuse. The interchange file leaves it out."""
 
 class ListMode(_ListMode, metaclass=_ListModeEnumTypeWrapper):
-    """What a terminal does on sight of a listed card; the numbers are those of the interchange file."""
+    """What a terminal does on sight of a listed card; 1 and 2 are those of the interchange file, which knows no others. 3 is the action of staff lists."""
 
 LIST_MODE_UNSPECIFIED: ListMode.ValueType  # 0
 """Never valid."""
@@ -88,6 +92,10 @@ LIST_MODE_LOCK: ListMode.ValueType  # 1
 """锁卡: lock the card and report."""
 LIST_MODE_REFUSE: ListMode.ValueType  # 2
 """拒收: refuse only."""
+LIST_MODE_REFUSE_AT_EXIT: ListMode.ValueType  # 4
+"""出站拒收: let in, refused at the exit. In the interchange file it is REFUSE."""
+LIST_MODE_IGNORE: ListMode.ValueType  # 5
+"""忽略: let through, also where a number range would refuse. The interchange file leaves it out."""
 Global___ListMode: _TypeAlias = ListMode  # noqa: Y015
 
 @_typing.final
@@ -104,6 +112,7 @@ class ListEntry(_message.Message):
     REMOVED_VERSION_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     REMOVE_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`entries/{scheme}-{20 digits}.{generation}`."""
     reason: Global___ListReason.ValueType
@@ -126,6 +135,10 @@ class ListEntry(_message.Message):
     def remove_time(self) -> _timestamp_pb2.Timestamp:
         """When it was removed; unset while listed."""
 
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it holds no more; unset: until it is removed. The centre removes it itself at that moment."""
+
     def __init__(
         self,
         *,
@@ -137,10 +150,11 @@ class ListEntry(_message.Message):
         removed_version: _builtins.int = ...,
         report_time: _timestamp_pb2.Timestamp | None = ...,
         remove_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "remove_time", b"remove_time", "report_time", b"report_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "remove_time", b"remove_time", "report_time", b"report_time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_version", b"added_version", "effective_time", b"effective_time", "mode", b"mode", "name", b"name", "reason", b"reason", "remove_time", b"remove_time", "removed_version", b"removed_version", "report_time", b"report_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_version", b"added_version", "effective_time", b"effective_time", "mode", b"mode", "name", b"name", "reason", b"reason", "remove_time", b"remove_time", "removed_version", b"removed_version", "report_time", b"report_time", "until_time", b"until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from citycard.blacklist.v1 import blacklist_pb2 as citycard_dot_blacklist_dot_v1_dot_blacklist__pb2
+from citycard.blacklist.v1 import list_pb2 as citycard_dot_blacklist_dot_v1_dot_list__pb2
 from citycard.common.v1 import method_pb2 as citycard_dot_common_dot_v1_dot_method__pb2
 from citycard.common.v1 import types_pb2 as citycard_dot_common_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-citycard/blacklist/v1/blacklist_service.proto\x12\x15\x63itycard.blacklist.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%citycard/blacklist/v1/blacklist.proto\x1a\x1f\x63itycard/common/v1/method.proto\x1a\x1e\x63itycard/common/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x02\n\x0f\x41\x64\x64\x45ntryRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^entries/(cj|jt)-[0-9]{20}[.][0-9]{1,9}$\x12=\n\x06reason\x18\x03 \x01(\x0e\x32!.citycard.blacklist.v1.ListReasonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x39\n\x04mode\x18\x04 \x01(\x0e\x32\x1f.citycard.blacklist.v1.ListModeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\x12RemoveEntryRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^entries/(cj|jt)-[0-9]{20}[.][0-9]{1,9}$\"\x89\x01\n\x10\x43heckCardRequest\x12.\n\x04\x63\x61rd\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^cards/(cj|jt)-[0-9]{20}$\x12\x1b\n\ngeneration\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x11\x43heckCardResponse\x12\x0e\n\x06listed\x18\x01 \x01(\x08\x12/\n\x05\x65ntry\x18\x02 \x01(\x0b\x32 .citycard.blacklist.v1.ListEntry\x12\x0f\n\x07version\x18\x03 \x01(\x03\"\x13\n\x11GetVersionRequest\"g\n\x12ListEntriesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x14\n\x0cshow_removed\x18\x03 \x01(\x08\"a\n\x13ListEntriesResponse\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .citycard.blacklist.v1.ListEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x14\n\x12GetSnapshotRequest\"0\n\x0fGetDeltaRequest\x12\x1d\n\x0c\x62\x61se_version\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"-\n\x0cListFilePart\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x0e\n\x0cProveRequest\"b\n\rProveResponse\x12,\n\x05lines\x18\x01 \x03(\x0b\x32\x1d.citycard.common.v1.ProofLine\x12\x12\n\nlost_count\x18\x02 \x01(\x03\x12\x0f\n\x07version\x18\x03 \x01(\x03\x32\x88\x07\n\x10\x42lacklistService\x12\x63\n\x08\x41\x64\x64\x45ntry\x12&.citycard.blacklist.v1.AddEntryRequest\x1a .citycard.blacklist.v1.ListEntry\"\r\x90\x02\x02\x8a\xb5\x18\x06\n\x01\x06\x10\x88\'\x12i\n\x0bRemoveEntry\x12).citycard.blacklist.v1.RemoveEntryRequest\x1a .citycard.blacklist.v1.ListEntry\"\r\x90\x02\x02\x8a\xb5\x18\x06\n\x01\x06\x10\x88\'\x12r\n\tCheckCard\x12\'.citycard.blacklist.v1.CheckCardRequest\x1a(.citycard.blacklist.v1.CheckCardResponse\"\x12\x90\x02\x01\x8a\xb5\x18\x0b\n\x06\x06\x07\x01\x05\x03\x02\x10\xe8\x07\x12n\n\nGetVersion\x12(.citycard.blacklist.v1.GetVersionRequest\x1a\".citycard.blacklist.v1.ListVersion\"\x12\x90\x02\x01\x8a\xb5\x18\x0b\n\x06\x06\x07\x01\x02\x04\x03\x10\xd0\x0f\x12u\n\x0bListEntries\x12).citycard.blacklist.v1.ListEntriesRequest\x1a*.citycard.blacklist.v1.ListEntriesResponse\"\x0f\x90\x02\x01\x8a\xb5\x18\x08\n\x03\x06\x07\x01\x10\x88\'\x12t\n\x0bGetSnapshot\x12).citycard.blacklist.v1.GetSnapshotRequest\x1a#.citycard.blacklist.v1.ListFilePart\"\x13\x90\x02\x01\x8a\xb5\x18\x0c\n\x06\x06\x07\x01\x02\x04\x03\x10\xe0\xd4\x03\x30\x01\x12n\n\x08GetDelta\x12&.citycard.blacklist.v1.GetDeltaRequest\x1a#.citycard.blacklist.v1.ListFilePart\"\x13\x90\x02\x01\x8a\xb5\x18\x0c\n\x06\x06\x07\x01\x02\x04\x03\x10\xe0\xd4\x03\x30\x01\x12\x63\n\x05Prove\x12#.citycard.blacklist.v1.ProveRequest\x1a$.citycard.blacklist.v1.ProveResponse\"\x0f\x90\x02\x01\x8a\xb5\x18\x08\n\x02\x06\x07\x10\xe0\xd4\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-citycard/blacklist/v1/blacklist_service.proto\x12\x15\x63itycard.blacklist.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%citycard/blacklist/v1/blacklist.proto\x1a citycard/blacklist/v1/list.proto\x1a\x1f\x63itycard/common/v1/method.proto\x1a\x1e\x63itycard/common/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x02\n\x0f\x41\x64\x64\x45ntryRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^entries/(cj|jt)-[0-9]{20}[.][0-9]{1,9}$\x12=\n\x06reason\x18\x03 \x01(\x0e\x32!.citycard.blacklist.v1.ListReasonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x39\n\x04mode\x18\x04 \x01(\x0e\x32\x1f.citycard.blacklist.v1.ListModeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\x12RemoveEntryRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^entries/(cj|jt)-[0-9]{20}[.][0-9]{1,9}$\"\xb3\x01\n\x10\x43heckCardRequest\x12.\n\x04\x63\x61rd\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^cards/(cj|jt)-[0-9]{20}$\x12\x1b\n\ngeneration\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06issuer\x18\x04 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9A-F]{16})?$\"\x92\x02\n\x11\x43heckCardResponse\x12\x0e\n\x06listed\x18\x01 \x01(\x08\x12/\n\x05\x65ntry\x18\x02 \x01(\x0b\x32 .citycard.blacklist.v1.ListEntry\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12-\n\x05range\x18\x04 \x01(\x0b\x32\x1e.citycard.blacklist.v1.ListRow\x12\r\n\x05staff\x18\x05 \x01(\x08\x12>\n\x0fissuer_standing\x18\x06 \x01(\x0e\x32%.citycard.blacklist.v1.IssuerStanding\x12-\n\x04mode\x18\x07 \x01(\x0e\x32\x1f.citycard.blacklist.v1.ListMode\"\x13\n\x11GetVersionRequest\"g\n\x12ListEntriesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x14\n\x0cshow_removed\x18\x03 \x01(\x08\"a\n\x13ListEntriesResponse\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .citycard.blacklist.v1.ListEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x14\n\x12GetSnapshotRequest\"0\n\x0fGetDeltaRequest\x12\x1d\n\x0c\x62\x61se_version\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"-\n\x0cListFilePart\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x0e\n\x0cProveRequest\"b\n\rProveResponse\x12,\n\x05lines\x18\x01 \x03(\x0b\x32\x1d.citycard.common.v1.ProofLine\x12\x12\n\nlost_count\x18\x02 \x01(\x03\x12\x0f\n\x07version\x18\x03 \x01(\x03\x32\x88\x07\n\x10\x42lacklistService\x12\x63\n\x08\x41\x64\x64\x45ntry\x12&.citycard.blacklist.v1.AddEntryRequest\x1a .citycard.blacklist.v1.ListEntry\"\r\x90\x02\x02\x8a\xb5\x18\x06\n\x01\x06\x10\x88\'\x12i\n\x0bRemoveEntry\x12).citycard.blacklist.v1.RemoveEntryRequest\x1a .citycard.blacklist.v1.ListEntry\"\r\x90\x02\x02\x8a\xb5\x18\x06\n\x01\x06\x10\x88\'\x12r\n\tCheckCard\x12\'.citycard.blacklist.v1.CheckCardRequest\x1a(.citycard.blacklist.v1.CheckCardResponse\"\x12\x90\x02\x01\x8a\xb5\x18\x0b\n\x06\x06\x07\x01\x05\x03\x02\x10\xe8\x07\x12n\n\nGetVersion\x12(.citycard.blacklist.v1.GetVersionRequest\x1a\".citycard.blacklist.v1.ListVersion\"\x12\x90\x02\x01\x8a\xb5\x18\x0b\n\x06\x06\x07\x01\x02\x04\x03\x10\xd0\x0f\x12u\n\x0bListEntries\x12).citycard.blacklist.v1.ListEntriesRequest\x1a*.citycard.blacklist.v1.ListEntriesResponse\"\x0f\x90\x02\x01\x8a\xb5\x18\x08\n\x03\x06\x07\x01\x10\x88\'\x12t\n\x0bGetSnapshot\x12).citycard.blacklist.v1.GetSnapshotRequest\x1a#.citycard.blacklist.v1.ListFilePart\"\x13\x90\x02\x01\x8a\xb5\x18\x0c\n\x06\x06\x07\x01\x02\x04\x03\x10\xe0\xd4\x03\x30\x01\x12n\n\x08GetDelta\x12&.citycard.blacklist.v1.GetDeltaRequest\x1a#.citycard.blacklist.v1.ListFilePart\"\x13\x90\x02\x01\x8a\xb5\x18\x0c\n\x06\x06\x07\x01\x02\x04\x03\x10\xe0\xd4\x03\x30\x01\x12\x63\n\x05Prove\x12#.citycard.blacklist.v1.ProveRequest\x1a$.citycard.blacklist.v1.ProveResponse\"\x0f\x90\x02\x01\x8a\xb5\x18\x08\n\x02\x06\x07\x10\xe0\xd4\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +53,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKCARDREQUEST'].fields_by_name['card']._serialized_options = b'\272H\035r\0332\031^cards/(cj|jt)-[0-9]{20}$'
   _globals['_CHECKCARDREQUEST'].fields_by_name['generation']._loaded_options = None
   _globals['_CHECKCARDREQUEST'].fields_by_name['generation']._serialized_options = b'\272H\004\032\002(\001'
+  _globals['_CHECKCARDREQUEST'].fields_by_name['issuer']._loaded_options = None
+  _globals['_CHECKCARDREQUEST'].fields_by_name['issuer']._serialized_options = b'\272H\025r\0232\021^([0-9A-F]{16})?$'
   _globals['_LISTENTRIESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTENTRIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_LISTENTRIESREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -74,30 +77,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLACKLISTSERVICE'].methods_by_name['GetDelta']._serialized_options = b'\220\002\001\212\265\030\014\n\006\006\007\001\002\004\003\020\340\324\003'
   _globals['_BLACKLISTSERVICE'].methods_by_name['Prove']._loaded_options = None
   _globals['_BLACKLISTSERVICE'].methods_by_name['Prove']._serialized_options = b'\220\002\001\212\265\030\010\n\002\006\007\020\340\324\003'
-  _globals['_ADDENTRYREQUEST']._serialized_start=239
-  _globals['_ADDENTRYREQUEST']._serialized_end=523
-  _globals['_REMOVEENTRYREQUEST']._serialized_start=525
-  _globals['_REMOVEENTRYREQUEST']._serialized_end=638
-  _globals['_CHECKCARDREQUEST']._serialized_start=641
-  _globals['_CHECKCARDREQUEST']._serialized_end=778
-  _globals['_CHECKCARDRESPONSE']._serialized_start=780
-  _globals['_CHECKCARDRESPONSE']._serialized_end=881
-  _globals['_GETVERSIONREQUEST']._serialized_start=883
-  _globals['_GETVERSIONREQUEST']._serialized_end=902
-  _globals['_LISTENTRIESREQUEST']._serialized_start=904
-  _globals['_LISTENTRIESREQUEST']._serialized_end=1007
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=1009
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=1106
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1108
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1128
-  _globals['_GETDELTAREQUEST']._serialized_start=1130
-  _globals['_GETDELTAREQUEST']._serialized_end=1178
-  _globals['_LISTFILEPART']._serialized_start=1180
-  _globals['_LISTFILEPART']._serialized_end=1225
-  _globals['_PROVEREQUEST']._serialized_start=1227
-  _globals['_PROVEREQUEST']._serialized_end=1241
-  _globals['_PROVERESPONSE']._serialized_start=1243
-  _globals['_PROVERESPONSE']._serialized_end=1341
-  _globals['_BLACKLISTSERVICE']._serialized_start=1344
-  _globals['_BLACKLISTSERVICE']._serialized_end=2248
+  _globals['_ADDENTRYREQUEST']._serialized_start=273
+  _globals['_ADDENTRYREQUEST']._serialized_end=605
+  _globals['_REMOVEENTRYREQUEST']._serialized_start=607
+  _globals['_REMOVEENTRYREQUEST']._serialized_end=720
+  _globals['_CHECKCARDREQUEST']._serialized_start=723
+  _globals['_CHECKCARDREQUEST']._serialized_end=902
+  _globals['_CHECKCARDRESPONSE']._serialized_start=905
+  _globals['_CHECKCARDRESPONSE']._serialized_end=1179
+  _globals['_GETVERSIONREQUEST']._serialized_start=1181
+  _globals['_GETVERSIONREQUEST']._serialized_end=1200
+  _globals['_LISTENTRIESREQUEST']._serialized_start=1202
+  _globals['_LISTENTRIESREQUEST']._serialized_end=1305
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=1307
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=1404
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1406
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=1426
+  _globals['_GETDELTAREQUEST']._serialized_start=1428
+  _globals['_GETDELTAREQUEST']._serialized_end=1476
+  _globals['_LISTFILEPART']._serialized_start=1478
+  _globals['_LISTFILEPART']._serialized_end=1523
+  _globals['_PROVEREQUEST']._serialized_start=1525
+  _globals['_PROVEREQUEST']._serialized_end=1539
+  _globals['_PROVERESPONSE']._serialized_start=1541
+  _globals['_PROVERESPONSE']._serialized_end=1639
+  _globals['_BLACKLISTSERVICE']._serialized_start=1642
+  _globals['_BLACKLISTSERVICE']._serialized_end=2546
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 The blacklist service: lists, their versions, snapshots and deltas."""
 
 from citycard.blacklist.v1 import blacklist_pb2 as _blacklist_pb2
+from citycard.blacklist.v1 import list_pb2 as _list_pb2
 from citycard.common.v1 import types_pb2 as _types_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -32,6 +33,7 @@ class AddEntryRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID made by the caller before its first attempt and kept across retries."""
     name: _builtins.str
@@ -44,6 +46,10 @@ class AddEntryRequest(_message.Message):
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """From when on; unset: the delay that the settings give, counted from now."""
 
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it holds no more; unset: until it is removed. No end is set while a loss report stands."""
+
     def __init__(
         self,
         *,
@@ -52,10 +58,11 @@ class AddEntryRequest(_message.Message):
         reason: _blacklist_pb2.ListReason.ValueType = ...,
         mode: _blacklist_pb2.ListMode.ValueType = ...,
         effective_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "mode", b"mode", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "mode", b"mode", "name", b"name", "reason", b"reason", "request_id", b"request_id", "until_time", b"until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -96,10 +103,13 @@ class CheckCardRequest(_message.Message):
     CARD_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
     card: _builtins.str
     """`cards/{scheme}-{20 digits}`."""
     generation: _builtins.int
     """Generation, from 1."""
+    issuer: _builtins.str
+    """The card's issuer, 16 hexadecimal digits, to be held against the white list; empty: not asked."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """The instant asked about; unset: now."""
@@ -110,10 +120,11 @@ class CheckCardRequest(_message.Message):
         card: _builtins.str = ...,
         generation: _builtins.int = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        issuer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "generation", b"generation", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "generation", b"generation", "issuer", b"issuer", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -128,13 +139,27 @@ class CheckCardResponse(_message.Message):
     LISTED_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    STAFF_FIELD_NUMBER: _builtins.int
+    ISSUER_STANDING_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     listed: _builtins.bool
     """True when the card must be refused at the instant asked about."""
     version: _builtins.int
     """Version that was looked at."""
+    staff: _builtins.bool
+    """True when the card is a staff card in force."""
+    issuer_standing: _list_pb2.IssuerStanding.ValueType
+    """What the white list says of the issuer asked about."""
+    mode: _blacklist_pb2.ListMode.ValueType
+    """What a terminal does: of the entry or the range that decides; unspecified when neither is in force."""
     @_builtins.property
     def entry(self) -> _blacklist_pb2.ListEntry:
         """The entry, also when it is not effective yet; unset when the card is not on the list."""
+
+    @_builtins.property
+    def range(self) -> _list_pb2.ListRow:
+        """The number range that the card lies in, also when its own entry counts before it or it is not in force yet; unset when there is none."""
 
     def __init__(
         self,
@@ -142,10 +167,14 @@ class CheckCardResponse(_message.Message):
         listed: _builtins.bool = ...,
         entry: _blacklist_pb2.ListEntry | None = ...,
         version: _builtins.int = ...,
+        range: _list_pb2.ListRow | None = ...,
+        staff: _builtins.bool = ...,
+        issuer_standing: _list_pb2.IssuerStanding.ValueType = ...,
+        mode: _blacklist_pb2.ListMode.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "range", b"range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "listed", b"listed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "issuer_standing", b"issuer_standing", "listed", b"listed", "mode", b"mode", "range", b"range", "staff", b"staff", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -83,7 +83,8 @@ class BlacklistServiceServicer:
     """
 
     def AddEntry(self, request, context):
-        """Lists a card by an officer's decision. Idempotent per `request_id`. A card already listed keeps its first effective time.
+        """Lists a card by an officer's decision. Idempotent per `request_id`. A card already refused keeps its first effective time.
+        Refusals: PERIOD_EMPTY (INVALID_ARGUMENT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +98,7 @@ class BlacklistServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckCard(self, request, context):
-        """Whether a card is listed at an instant, from the fast copy with the database as the truth.
+        """Whether a card is listed at an instant, from the fast copy with the database as the truth; by its own entry, else by a number range.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,11 +35,13 @@ class BlacklistServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BlacklistServiceAsyncStub: ...
     AddEntry: _grpc.UnaryUnaryMultiCallable[_blacklist_service_pb2.AddEntryRequest, _blacklist_pb2.ListEntry]
-    """Lists a card by an officer's decision. Idempotent per `request_id`. A card already listed keeps its first effective time."""
+    """Lists a card by an officer's decision. Idempotent per `request_id`. A card already refused keeps its first effective time.
+    Refusals: PERIOD_EMPTY (INVALID_ARGUMENT).
+    """
     RemoveEntry: _grpc.UnaryUnaryMultiCallable[_blacklist_service_pb2.RemoveEntryRequest, _blacklist_pb2.ListEntry]
     """Takes a card from the list. Idempotent per `request_id`. Refusals: ENTRY_UNKNOWN (NOT_FOUND)."""
     CheckCard: _grpc.UnaryUnaryMultiCallable[_blacklist_service_pb2.CheckCardRequest, _blacklist_service_pb2.CheckCardResponse]
-    """Whether a card is listed at an instant, from the fast copy with the database as the truth."""
+    """Whether a card is listed at an instant, from the fast copy with the database as the truth; by its own entry, else by a number range."""
     GetVersion: _grpc.UnaryUnaryMultiCallable[_blacklist_service_pb2.GetVersionRequest, _blacklist_pb2.ListVersion]
     """The newest version."""
     ListEntries: _grpc.UnaryUnaryMultiCallable[_blacklist_service_pb2.ListEntriesRequest, _blacklist_service_pb2.ListEntriesResponse]
@@ -59,11 +61,13 @@ class BlacklistServiceAsyncStub(BlacklistServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddEntry: _aio.UnaryUnaryMultiCallable[_blacklist_service_pb2.AddEntryRequest, _blacklist_pb2.ListEntry]  # type: ignore[assignment]
-    """Lists a card by an officer's decision. Idempotent per `request_id`. A card already listed keeps its first effective time."""
+    """Lists a card by an officer's decision. Idempotent per `request_id`. A card already refused keeps its first effective time.
+    Refusals: PERIOD_EMPTY (INVALID_ARGUMENT).
+    """
     RemoveEntry: _aio.UnaryUnaryMultiCallable[_blacklist_service_pb2.RemoveEntryRequest, _blacklist_pb2.ListEntry]  # type: ignore[assignment]
     """Takes a card from the list. Idempotent per `request_id`. Refusals: ENTRY_UNKNOWN (NOT_FOUND)."""
     CheckCard: _aio.UnaryUnaryMultiCallable[_blacklist_service_pb2.CheckCardRequest, _blacklist_service_pb2.CheckCardResponse]  # type: ignore[assignment]
-    """Whether a card is listed at an instant, from the fast copy with the database as the truth."""
+    """Whether a card is listed at an instant, from the fast copy with the database as the truth; by its own entry, else by a number range."""
     GetVersion: _aio.UnaryUnaryMultiCallable[_blacklist_service_pb2.GetVersionRequest, _blacklist_pb2.ListVersion]  # type: ignore[assignment]
     """The newest version."""
     ListEntries: _aio.UnaryUnaryMultiCallable[_blacklist_service_pb2.ListEntriesRequest, _blacklist_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
@@ -86,7 +90,9 @@ class BlacklistServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _blacklist_service_pb2.AddEntryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blacklist_pb2.ListEntry, _abc.Awaitable[_blacklist_pb2.ListEntry]]:
-        """Lists a card by an officer's decision. Idempotent per `request_id`. A card already listed keeps its first effective time."""
+        """Lists a card by an officer's decision. Idempotent per `request_id`. A card already refused keeps its first effective time.
+        Refusals: PERIOD_EMPTY (INVALID_ARGUMENT).
+        """
 
     @_abc_1.abstractmethod
     def RemoveEntry(
@@ -102,7 +108,7 @@ class BlacklistServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _blacklist_service_pb2.CheckCardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blacklist_service_pb2.CheckCardResponse, _abc.Awaitable[_blacklist_service_pb2.CheckCardResponse]]:
-        """Whether a card is listed at an instant, from the fast copy with the database as the truth."""
+        """Whether a card is listed at an instant, from the fast copy with the database as the truth; by its own entry, else by a number range."""
 
     @_abc_1.abstractmethod
     def GetVersion(

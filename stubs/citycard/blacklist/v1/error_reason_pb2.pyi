@@ -28,6 +28,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: the card is not on the list."""
     ERROR_REASON_VERSION_UNKNOWN: _ErrorReason.ValueType  # 2
     """NOT_FOUND: the list never had this version, or its changes are no longer kept."""
+    ERROR_REASON_PERIOD_EMPTY: _ErrorReason.ValueType  # 3
+    """INVALID_ARGUMENT: an entry or row would end before it begins."""
+    ERROR_REASON_ROW_UNKNOWN: _ErrorReason.ValueType  # 4
+    """NOT_FOUND: the list has no such row."""
+    ERROR_REASON_RANGE_OVERLAPS: _ErrorReason.ValueType  # 5
+    """FAILED_PRECONDITION: a number range overlaps one that is listed or another of the same request."""
+    ERROR_REASON_ROW_INVALID: _ErrorReason.ValueType  # 6
+    """INVALID_ARGUMENT: a row cannot stand in its list."""
+    ERROR_REASON_ARTEFACT_UNKNOWN: _ErrorReason.ValueType  # 7
+    """NOT_FOUND: no such file was published, or it is no longer kept; ask for the newest from the beginning."""
+    ERROR_REASON_LIST_UNSIGNED: _ErrorReason.ValueType  # 8
+    """FAILED_PRECONDITION: compact lists cannot be published here, for no key signs them."""
+    ERROR_REASON_REPORT_MALFORMED: _ErrorReason.ValueType  # 9
+    """INVALID_ARGUMENT: columns of a report do not fit together."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the blacklist service; public for ever."""
@@ -38,4 +52,18 @@ ERROR_REASON_ENTRY_UNKNOWN: ErrorReason.ValueType  # 1
 """NOT_FOUND: the card is not on the list."""
 ERROR_REASON_VERSION_UNKNOWN: ErrorReason.ValueType  # 2
 """NOT_FOUND: the list never had this version, or its changes are no longer kept."""
+ERROR_REASON_PERIOD_EMPTY: ErrorReason.ValueType  # 3
+"""INVALID_ARGUMENT: an entry or row would end before it begins."""
+ERROR_REASON_ROW_UNKNOWN: ErrorReason.ValueType  # 4
+"""NOT_FOUND: the list has no such row."""
+ERROR_REASON_RANGE_OVERLAPS: ErrorReason.ValueType  # 5
+"""FAILED_PRECONDITION: a number range overlaps one that is listed or another of the same request."""
+ERROR_REASON_ROW_INVALID: ErrorReason.ValueType  # 6
+"""INVALID_ARGUMENT: a row cannot stand in its list."""
+ERROR_REASON_ARTEFACT_UNKNOWN: ErrorReason.ValueType  # 7
+"""NOT_FOUND: no such file was published, or it is no longer kept; ask for the newest from the beginning."""
+ERROR_REASON_LIST_UNSIGNED: ErrorReason.ValueType  # 8
+"""FAILED_PRECONDITION: compact lists cannot be published here, for no key signs them."""
+ERROR_REASON_REPORT_MALFORMED: ErrorReason.ValueType  # 9
+"""INVALID_ARGUMENT: columns of a report do not fit together."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

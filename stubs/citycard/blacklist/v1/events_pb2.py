@@ -23,16 +23,19 @@ _sym_db = _symbol_database.Default()
 
 
 from citycard.blacklist.v1 import blacklist_pb2 as citycard_dot_blacklist_dot_v1_dot_blacklist__pb2
+from citycard.blacklist.v1 import list_pb2 as citycard_dot_blacklist_dot_v1_dot_list__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"citycard/blacklist/v1/events.proto\x12\x15\x63itycard.blacklist.v1\x1a%citycard/blacklist/v1/blacklist.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x02\n\x10\x42lacklistChanged\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x13\n\x0b\x63\x61rd_number\x18\x02 \x01(\x0c\x12\x0e\n\x06scheme\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x05\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x05 \x01(\x08\x12\x31\n\x06reason\x18\x06 \x01(\x0e\x32!.citycard.blacklist.v1.ListReason\x12-\n\x04mode\x18\x07 \x01(\x0e\x32\x1f.citycard.blacklist.v1.ListMode\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"citycard/blacklist/v1/events.proto\x12\x15\x63itycard.blacklist.v1\x1a%citycard/blacklist/v1/blacklist.proto\x1a citycard/blacklist/v1/list.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x01\n\rListPublished\x12-\n\x04list\x18\x01 \x01(\x0e\x32\x1f.citycard.blacklist.v1.ListKind\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x12\n\nchain_hash\x18\x03 \x01(\x0c\x12\x14\n\x0c\x62\x61se_version\x18\x04 \x01(\x03\x12\x30\n\x0cpublish_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb2\x02\n\x10\x42lacklistChanged\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x13\n\x0b\x63\x61rd_number\x18\x02 \x01(\x0c\x12\x0e\n\x06scheme\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x05\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x05 \x01(\x08\x12\x31\n\x06reason\x18\x06 \x01(\x0e\x32!.citycard.blacklist.v1.ListReason\x12-\n\x04mode\x18\x07 \x01(\x0e\x32\x1f.citycard.blacklist.v1.ListMode\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'citycard.blacklist.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BLACKLISTCHANGED']._serialized_start=134
-  _globals['_BLACKLISTCHANGED']._serialized_end=440
+  _globals['_LISTPUBLISHED']._serialized_start=168
+  _globals['_LISTPUBLISHED']._serialized_end=339
+  _globals['_BLACKLISTCHANGED']._serialized_start=342
+  _globals['_BLACKLISTCHANGED']._serialized_end=648
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 What the blacklist tells the others."""
 
 from citycard.blacklist.v1 import blacklist_pb2 as _blacklist_pb2
+from citycard.blacklist.v1 import list_pb2 as _list_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -17,6 +18,46 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class ListPublished(_message.Message):
+    """Files of a list were published; fetch them with ListService.GetArtefact. Versions between two publications have no files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CHAIN_HASH_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    PUBLISH_TIME_FIELD_NUMBER: _builtins.int
+    list: _list_pb2.ListKind.ValueType
+    """The list."""
+    version: _builtins.int
+    """Its version."""
+    chain_hash: _builtins.bytes
+    """Chain hash of the version, 32 bytes."""
+    base_version: _builtins.int
+    """Version published before; a delta from it is there already. 0 for the first."""
+    @_builtins.property
+    def publish_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        list: _list_pb2.ListKind.ValueType = ...,
+        version: _builtins.int = ...,
+        chain_hash: _builtins.bytes = ...,
+        base_version: _builtins.int = ...,
+        publish_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["publish_time", b"publish_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "chain_hash", b"chain_hash", "list", b"list", "publish_time", b"publish_time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPublished: _TypeAlias = ListPublished  # noqa: Y015
 
 @_typing.final
 class BlacklistChanged(_message.Message):
@@ -42,7 +83,7 @@ class BlacklistChanged(_message.Message):
     generation: _builtins.int
     """Generation of the card."""
     added: _builtins.bool
-    """True: added; false: removed."""
+    """True: to be refused; false: removed, or only to be ignored."""
     reason: _blacklist_pb2.ListReason.ValueType
     """Why it is listed."""
     mode: _blacklist_pb2.ListMode.ValueType

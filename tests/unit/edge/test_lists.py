@@ -1,0 +1,126 @@
+"""What a terminal does with five kinds of lists."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edge.terminal.blacklist import SignerUnknown
+from edge.terminal.lists import TerminalLists
+from libs.cardlist import (
+    ENTRY,
+    Action,
+    EcdsaSigner,
+    EcdsaVerifier,
+    Issuer,
+    ListRefused,
+    NumberRange,
+    Point,
+    Purpose,
+    encode_issuers,
+    encode_list,
+    encode_ranges,
+)
+from libs.records.blacklist_file import Mode
+from libs.records.numbers import card_bytes, institution_bytes, make_jt_number
+
+KEY = ec.derive_private_key(161_803, ec.SECP256R1())
+SIGNER, VERIFIER = EcdsaSigner(KEY), EcdsaVerifier([KEY.public_key()])
+NOON = datetime(2025, 9, 1, 4, 0, tzinfo=UTC)
+NOON_S = int(NOON.timestamp())
+POINT = Point(7, bytes(32))
+
+
+def number_of(serial: int) -> bytes:
+    return card_bytes(make_jt_number("5840", serial))[1]
+
+
+def a_list(*rows: tuple[int, int, Action, int], purpose: Purpose = Purpose.BLACKLIST) -> bytes:
+    """Serial, generation, action, effective seconds after noon."""
+    entries = np.zeros(len(rows), dtype=ENTRY)
+    for place, (serial, generation, action, after_s) in enumerate(rows):
+        reason = 0 if purpose is Purpose.STAFF else 5
+        number = np.frombuffer(number_of(serial), np.uint8)
+        entries[place] = (number, generation, action, reason, NOON_S + after_s)
+    return encode_list(entries, SIGNER, POINT, created_s=NOON_S, settled_until_s=NOON_S, purpose=purpose)
+
+
+def ranges(first: int, last: int, action: Action = Action.LOCK, effective_s: int = 0) -> bytes:
+    row = NumberRange(number_of(first), number_of(last), action, 8, effective_s)
+    return encode_ranges([row], SIGNER, POINT, created_s=NOON_S)
+
+
+@pytest.fixture
+def lists() -> TerminalLists:
+    return TerminalLists(VERIFIER)
+
+
+def test_a_cards_own_entry_counts_before_its_range(lists: TerminalLists) -> None:
+    lists.load(ranges(10, 19))
+    lists.load(a_list((12, 1, Action.IGNORE, 0), (13, 1, Action.REFUSE, 0), (14, 1, Action.IGNORE, 60)))
+    find = lists.blacklist.find
+    modes = [found.mode if found else None for found in (find(number_of(serial), NOON, 1) for serial in range(9, 16))]
+    # An entry that is not in force yet does not free a card from its range.
+    assert modes == [None, Mode.LOCK, Mode.LOCK, None, Mode.REFUSE, Mode.LOCK, Mode.LOCK]
+    by_range = find(number_of(10), NOON)
+    assert by_range is not None
+    assert by_range.by_range
+    # The entry is about one generation, the range about the number.
+    assert find(number_of(12), NOON, 2) is not None
+
+
+def test_a_range_waits_for_its_time(lists: TerminalLists) -> None:
+    lists.load(ranges(10, 19, effective_s=NOON_S + 60))
+    assert lists.blacklist.find(number_of(11), NOON) is None
+    assert lists.blacklist.find(number_of(11), NOON + timedelta(minutes=1)) is not None
+
+
+def test_refused_at_the_exit_only_lets_a_card_in(lists: TerminalLists) -> None:
+    lists.load(a_list((1, 1, Action.REFUSE_AT_EXIT, 0)))
+    assert lists.blacklist.find(number_of(1), NOON, at_exit=False) is None
+    found = lists.blacklist.find(number_of(1), NOON)
+    assert found is not None
+    assert found.mode is Mode.REFUSE
+
+
+def test_staff_and_issuers_are_known_by_generation_and_time(lists: TerminalLists) -> None:
+    ours, other = institution_bytes("01015840"), institution_bytes("01019999")
+    assert lists.accepts(other, NOON)
+    assert not lists.is_staff(number_of(1), NOON, 1)
+    lists.load(a_list((1, 1, Action.ACCEPT, 0), (2, 1, Action.ACCEPT, 60), purpose=Purpose.STAFF))
+    lists.load(encode_issuers([Issuer(ours)], SIGNER, POINT, created_s=NOON_S))
+    assert lists.is_staff(number_of(1), NOON, 1)
+    assert not lists.is_staff(number_of(1), NOON, 2)
+    assert not lists.is_staff(number_of(2), NOON, 1)
+    assert (lists.accepts(ours, NOON), lists.accepts(other, NOON)) == (True, False)
+    assert lists.versions() == {Purpose.STAFF: 7, Purpose.ISSUERS: 7}
+
+
+def test_damage_leaves_every_list_in_force(lists: TerminalLists) -> None:
+    files = [
+        ranges(10, 19),
+        a_list((1, 1, Action.LOCK, 0)),
+        a_list((1, 1, Action.ACCEPT, 0), purpose=Purpose.STAFF),
+        encode_issuers([Issuer(institution_bytes("01015840"))], SIGNER, POINT, created_s=NOON_S),
+    ]
+    for file in files:
+        lists.load(file)
+    before = lists.versions()
+    for file in files:
+        for place in (5, 6, 9, len(file) - 1):
+            damaged = bytearray(file)
+            damaged[place] ^= 1
+            with pytest.raises(ListRefused):
+                lists.load(bytes(damaged))
+        for length in (5, 6, 200):
+            with pytest.raises(ListRefused):
+                lists.load(file[:length])
+    assert lists.versions() == before
+    assert lists.blacklist.find(number_of(11), NOON) is not None
+
+
+def test_without_a_key_no_compact_list_is_taken() -> None:
+    for file in (ranges(1, 2), a_list((1, 1, Action.ACCEPT, 0), purpose=Purpose.STAFF)):
+        with pytest.raises(SignerUnknown):
+            TerminalLists().load(file)
