@@ -2,7 +2,9 @@
 
 from uuid import uuid4
 
+import grpc
 from citycard.account.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+from citycard.account.v1.wallet_service_pb2_grpc import add_WalletServiceServicer_to_server
 
 from libs.runtime.consumer import Consumer, Delivery
 from libs.runtime.database import check_database, create_engine
@@ -38,6 +40,7 @@ from services.account.application.reserve import Reserve
 from services.account.application.reverse_journal import ReverseJournal
 from services.account.application.void_reservation import VoidReservation
 from services.account.settings import AccountSettings
+from services.account.wallet_wiring import build_wallets
 
 
 async def build_parts(settings: AccountSettings) -> ServiceParts:
@@ -74,6 +77,9 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
         prove=Prove(transaction, tolerance_s),
     )
     api = AccountApi(use_cases, chart, clock)
+    wallets = build_wallets(
+        transaction, chart, clock, use_cases.commit_reservation, use_cases.void_reservation, settings.expiry_sweep_s
+    )
     expiry = ExpireReservations(transaction, chart, clock, settings.expiry_sweep_s, tolerance_s)
     relay = Relay(engine, nats, "account", replicas=settings.nats_stream_replicas)
     consumer = Consumer(
@@ -99,11 +105,20 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
         await nats.close()
         await engine.dispose()
 
+    def register(server: grpc.aio.Server) -> None:
+        add_AccountServiceServicer_to_server(api, server)
+        add_WalletServiceServicer_to_server(wallets.api, server)
+
     return ServiceParts(
         name="account",
-        register=lambda server: add_AccountServiceServicer_to_server(api, server),
-        service_names=("citycard.account.v1.AccountService",),
-        background=[("relay", relay.run), ("events", consumer.run), ("expiry", expiry.run)],
+        register=register,
+        service_names=("citycard.account.v1.AccountService", "citycard.account.v1.WalletService"),
+        background=[
+            ("relay", relay.run),
+            ("events", consumer.run),
+            ("expiry", expiry.run),
+            ("lots", wallets.expire_lots.run),
+        ],
         ready=ready,
         close=close,
     )

@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 import pytest
-from citycard.account.v1 import account_service_pb2
+from citycard.account.v1 import account_service_pb2, wallet_service_pb2
 from citycard.blacklist.v1 import blacklist_service_pb2
 from citycard.card.v1 import card_service_pb2
 from citycard.clearing.v1 import clearing_service_pb2
@@ -45,6 +45,7 @@ MODULES = (
     clearing_service_pb2,
     participant_service_pb2,
     terminal_gw_service_pb2,
+    wallet_service_pb2,
 )
 SERVICES: list[ServiceDescriptor] = [one for module in MODULES for one in module.DESCRIPTOR.services_by_name.values()]
 CALLERS = {

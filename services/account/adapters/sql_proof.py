@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.account.adapters.sql_items import BOOK_LESS_PRINTED, BROKEN, COMPARABLE, EXPLAINED
+from services.account.adapters.sql_wallet_proof import WALLET_CHECKS
 from services.account.domain.chart import Chart
 from services.account.domain.proof import AccountTotal, Proof, ProofLine
 
@@ -252,6 +253,7 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
     ("I14", "Pending sums of every account equal its pending reservations.", _PENDING_ACCOUNTS),
     ("I14", "Pending sums of every purse equal its pending reservations.", _PENDING_PURSES),
     ("I14", "Every committed reservation is posted by one journal with its legs.", _OUTCOMES),
+    *WALLET_CHECKS,
 )
 _TOTALS = text(
     "SELECT name, coalesce(sum(amount_fen) FILTER (WHERE side = 1), 0) AS debits,"

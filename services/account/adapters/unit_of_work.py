@@ -16,6 +16,7 @@ from services.account.adapters.sql_claims import PostgresClaims
 from services.account.adapters.sql_proof import PostgresProofs
 from services.account.adapters.sql_purses import PostgresPurses
 from services.account.adapters.sql_reservations import PostgresReservations
+from services.account.adapters.sql_wallets import PostgresWalletBooks
 from services.account.adapters.translate import timestamp
 from services.account.domain.chart import Chart
 from services.account.domain.events import BatchFolded, LedgerEvent
@@ -50,6 +51,7 @@ class AccountUnitOfWork(UnitOfWork):
     journals: PostgresJournals
     reservations: PostgresReservations
     proofs: PostgresProofs
+    wallet_books: PostgresWalletBooks
 
     def __init__(self, engine: AsyncEngine, chart: Chart, clock: Clock, remembered: AccountIds | None = None) -> None:
         super().__init__(engine, clock)
@@ -66,6 +68,7 @@ class AccountUnitOfWork(UnitOfWork):
         self.journals = PostgresJournals(self.connection, *keys)
         self.reservations = PostgresReservations(self.connection, *keys)
         self.proofs = PostgresProofs(self.connection, self._chart)
+        self.wallet_books = PostgresWalletBooks(self.connection)
 
 
 def event_to_pb(event: LedgerEvent) -> Message:

@@ -16,7 +16,7 @@ from tests.unit.account.suites import Ledger
 
 EMPTY = (
     "TRUNCATE account, purse, journal, entry, reservation, reservation_leg, batch_fold, purse_opening, movement,"
-    " purse_item,"
+    " purse_item, wallet, wallet_lot, wallet_rule, wallet_debit, wallet_tender, wallet_tender_lot, top_up,"
     " request_claim, outbox, inbox, dead_letter RESTART IDENTITY;"
     " UPDATE book SET sequence = 0, post_time = NULL, hash = decode(repeat('00', 32), 'hex')"
 )
@@ -25,7 +25,7 @@ EMPTY = (
 @pytest.fixture(scope="session")
 def migrated(database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
     urls = database("account")
-    assert upgrade("account", urls.owner) == "base→0002"
+    assert upgrade("account", urls.owner) == "base→0004"
     return urls
 
 

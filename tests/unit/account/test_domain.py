@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from libs.errors import DomainError
 from services.account.adapters.binary import copy_rows, int4_array, pg_moments
 from services.account.adapters.chart_file import standard_chart
-from services.account.domain import errors
+from services.account.domain import errors, wallet_errors
 from services.account.domain.accounts import Account, changes_of
 from services.account.domain.batch import CreditLine, PostedBatch
 from services.account.domain.book import GENESIS, Posting, chain_hash, journal_bytes
@@ -27,7 +27,8 @@ from tests.unit.account.builders import NOON, Row, a_batch, a_key, a_posting, cr
 
 
 def test_the_reasons_are_those_of_the_contract() -> None:
-    ours = {kind.reason for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, DomainError)}
+    named = (*vars(errors).values(), *vars(wallet_errors).values())
+    ours = {kind.reason for kind in named if isinstance(kind, type) and issubclass(kind, DomainError)}
     declared = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118 (an enum)
     assert ours - {"", "UNSPECIFIED"} == declared - {"UNSPECIFIED"}
 

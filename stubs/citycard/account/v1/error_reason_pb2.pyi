@@ -54,6 +54,56 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: no such item."""
     ERROR_REASON_ITEM_CLOSED: _ErrorReason.ValueType  # 15
     """FAILED_PRECONDITION: the item ended before."""
+    ERROR_REASON_WALLET_KIND_UNKNOWN: _ErrorReason.ValueType  # 40
+    """NOT_FOUND: the catalogue has no such kind of wallet."""
+    ERROR_REASON_WALLET_UNKNOWN: _ErrorReason.ValueType  # 41
+    """NOT_FOUND: no such wallet."""
+    ERROR_REASON_HOLDER_MISMATCH: _ErrorReason.ValueType  # 42
+    """INVALID_ARGUMENT: wallets of this kind belong to others."""
+    ERROR_REASON_PURPOSE_UNKNOWN: _ErrorReason.ValueType  # 43
+    """NOT_FOUND: the catalogue has no such purpose."""
+    ERROR_REASON_WALLET_ACCOUNT_USED: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION: the account moved before it became a wallet whose parts are counted."""
+    ERROR_REASON_WALLET_CONTROLLED: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION: the account is a wallet; only calls about wallets may do this."""
+    ERROR_REASON_WALLET_STATE_FORBIDS: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION: the wallet is frozen or closed."""
+    ERROR_REASON_WALLET_NOT_EMPTY: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION: a wallet with something in it is not closed."""
+    ERROR_REASON_WALLET_ASSET_MISMATCH: _ErrorReason.ValueType  # 48
+    """INVALID_ARGUMENT: the wallets of one debit count in different units."""
+    ERROR_REASON_WALLET_USE_FORBIDDEN: _ErrorReason.ValueType  # 49
+    """FAILED_PRECONDITION: wallets of this kind are not for that."""
+    ERROR_REASON_SOURCE_FORBIDDEN: _ErrorReason.ValueType  # 50
+    """INVALID_ARGUMENT: wallets of this kind are not filled from there."""
+    ERROR_REASON_VALIDITY_MISMATCH: _ErrorReason.ValueType  # 51
+    """INVALID_ARGUMENT: validity or earmark does not fit the kind; the fact `rule` says what the kind wants."""
+    ERROR_REASON_GRANT_MISSING: _ErrorReason.ValueType  # 52
+    """PERMISSION_DENIED: no grant in force permits it."""
+    ERROR_REASON_MEMBER_UNKNOWN: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION: the card or person does not share this wallet now."""
+    ERROR_REASON_WALLET_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION: a limit of a grant or of a member does not cover the amount."""
+    ERROR_REASON_WALLET_INSUFFICIENT: _ErrorReason.ValueType  # 55
+    """FAILED_PRECONDITION: the wallet does not hold the amount for this purpose now."""
+    ERROR_REASON_PASS_NOT_IN_FORCE: _ErrorReason.ValueType  # 56
+    """FAILED_PRECONDITION: no pass of the wallet is in force for this purpose."""
+    ERROR_REASON_TENDER_SHORT: _ErrorReason.ValueType  # 57
+    """FAILED_PRECONDITION: all wallets together do not bear the amount."""
+    ERROR_REASON_DEBIT_UNKNOWN: _ErrorReason.ValueType  # 58
+    """NOT_FOUND: no such debit of wallets."""
+    ERROR_REASON_DEBIT_NOT_REVERSIBLE: _ErrorReason.ValueType  # 59
+    """FAILED_PRECONDITION: the debit is held, given up, or no payment."""
+    ERROR_REASON_REVERSAL_ABOVE_DEBIT: _ErrorReason.ValueType  # 60
+    """FAILED_PRECONDITION: more was to be given back than is left of the debit."""
+    ERROR_REASON_RULE_UNKNOWN: _ErrorReason.ValueType  # 61
+    """NOT_FOUND: no such grant, role, member or mandate."""
+    ERROR_REASON_RULE_BACKDATED: _ErrorReason.ValueType  # 62
+    """INVALID_ARGUMENT: a rule cannot begin before it is made."""
+    ERROR_REASON_TOP_UP_UNKNOWN: _ErrorReason.ValueType  # 63
+    """NOT_FOUND: no such top-up."""
+    ERROR_REASON_TOP_UP_RESOLVED: _ErrorReason.ValueType  # 64
+    """FAILED_PRECONDITION: the top-up has ended the other way."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the account service; public for ever."""
@@ -90,4 +140,54 @@ ERROR_REASON_ITEM_UNKNOWN: ErrorReason.ValueType  # 14
 """NOT_FOUND: no such item."""
 ERROR_REASON_ITEM_CLOSED: ErrorReason.ValueType  # 15
 """FAILED_PRECONDITION: the item ended before."""
+ERROR_REASON_WALLET_KIND_UNKNOWN: ErrorReason.ValueType  # 40
+"""NOT_FOUND: the catalogue has no such kind of wallet."""
+ERROR_REASON_WALLET_UNKNOWN: ErrorReason.ValueType  # 41
+"""NOT_FOUND: no such wallet."""
+ERROR_REASON_HOLDER_MISMATCH: ErrorReason.ValueType  # 42
+"""INVALID_ARGUMENT: wallets of this kind belong to others."""
+ERROR_REASON_PURPOSE_UNKNOWN: ErrorReason.ValueType  # 43
+"""NOT_FOUND: the catalogue has no such purpose."""
+ERROR_REASON_WALLET_ACCOUNT_USED: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION: the account moved before it became a wallet whose parts are counted."""
+ERROR_REASON_WALLET_CONTROLLED: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION: the account is a wallet; only calls about wallets may do this."""
+ERROR_REASON_WALLET_STATE_FORBIDS: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION: the wallet is frozen or closed."""
+ERROR_REASON_WALLET_NOT_EMPTY: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION: a wallet with something in it is not closed."""
+ERROR_REASON_WALLET_ASSET_MISMATCH: ErrorReason.ValueType  # 48
+"""INVALID_ARGUMENT: the wallets of one debit count in different units."""
+ERROR_REASON_WALLET_USE_FORBIDDEN: ErrorReason.ValueType  # 49
+"""FAILED_PRECONDITION: wallets of this kind are not for that."""
+ERROR_REASON_SOURCE_FORBIDDEN: ErrorReason.ValueType  # 50
+"""INVALID_ARGUMENT: wallets of this kind are not filled from there."""
+ERROR_REASON_VALIDITY_MISMATCH: ErrorReason.ValueType  # 51
+"""INVALID_ARGUMENT: validity or earmark does not fit the kind; the fact `rule` says what the kind wants."""
+ERROR_REASON_GRANT_MISSING: ErrorReason.ValueType  # 52
+"""PERMISSION_DENIED: no grant in force permits it."""
+ERROR_REASON_MEMBER_UNKNOWN: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION: the card or person does not share this wallet now."""
+ERROR_REASON_WALLET_LIMIT_EXCEEDED: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION: a limit of a grant or of a member does not cover the amount."""
+ERROR_REASON_WALLET_INSUFFICIENT: ErrorReason.ValueType  # 55
+"""FAILED_PRECONDITION: the wallet does not hold the amount for this purpose now."""
+ERROR_REASON_PASS_NOT_IN_FORCE: ErrorReason.ValueType  # 56
+"""FAILED_PRECONDITION: no pass of the wallet is in force for this purpose."""
+ERROR_REASON_TENDER_SHORT: ErrorReason.ValueType  # 57
+"""FAILED_PRECONDITION: all wallets together do not bear the amount."""
+ERROR_REASON_DEBIT_UNKNOWN: ErrorReason.ValueType  # 58
+"""NOT_FOUND: no such debit of wallets."""
+ERROR_REASON_DEBIT_NOT_REVERSIBLE: ErrorReason.ValueType  # 59
+"""FAILED_PRECONDITION: the debit is held, given up, or no payment."""
+ERROR_REASON_REVERSAL_ABOVE_DEBIT: ErrorReason.ValueType  # 60
+"""FAILED_PRECONDITION: more was to be given back than is left of the debit."""
+ERROR_REASON_RULE_UNKNOWN: ErrorReason.ValueType  # 61
+"""NOT_FOUND: no such grant, role, member or mandate."""
+ERROR_REASON_RULE_BACKDATED: ErrorReason.ValueType  # 62
+"""INVALID_ARGUMENT: a rule cannot begin before it is made."""
+ERROR_REASON_TOP_UP_UNKNOWN: ErrorReason.ValueType  # 63
+"""NOT_FOUND: no such top-up."""
+ERROR_REASON_TOP_UP_RESOLVED: ErrorReason.ValueType  # 64
+"""FAILED_PRECONDITION: the top-up has ended the other way."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
