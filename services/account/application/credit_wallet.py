@@ -130,10 +130,12 @@ class CreditWallet:
         owned_by = self._chart.line(order.source).owned_by
         if owned_by is not OwnedBy.PARTICIPANT or owner_of(order.source) != order.participant:
             raise NotYours
-        grants = await WalletPlanner.grants(uow, GrantAction.CREDIT, [wallet], "", order.participant, now)
+        grants = await WalletPlanner.grants(
+            uow, GrantAction.CREDIT, [wallet], frozenset(order.purposes), order.participant, now
+        )
         grant = grants.get(wallet.name)
         account = self._catalogue.account_of(order.wallet)
-        if grant is None or (grant.rule.purposes and not set(order.purposes or ("",)) <= set(grant.rule.purposes)):
+        if grant is None:
             raise GrantMissing(
                 participant=order.participant,
                 wallet=order.wallet,

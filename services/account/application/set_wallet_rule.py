@@ -18,6 +18,7 @@ from services.account.domain.wallet_rules import (
     Version,
     WalletMember,
     rule_name,
+    rule_scope,
 )
 from services.account.domain.wallets import Catalogue, HolderKind, purse_of
 
@@ -51,7 +52,7 @@ class SetWalletRule(Generic[R]):
             request: Claimed in the same transaction.
 
         Raises:
-            RequestMalformed: It contradicts itself.
+            RequestMalformed: It contradicts itself, or is about another kind or wallet than its versions before.
             RuleBackdated: It would begin before it is made.
             WalletKindUnknown, PurposeUnknown, WalletUnknown, WalletUseForbidden, HolderMismatch: It speaks of what is
                 not there, or is not for that.
@@ -72,6 +73,12 @@ class SetWalletRule(Generic[R]):
             if wallets:
                 await uow.wallet_books.wallets.find(wallets)
             version = await uow.wallet_books.rules.add(Version(rule, 0, begins, until_time, now, set_by))
+            if version.number > 1:
+                # Rules are looked up by what they are about: a version about something else would leave the one before
+                # it in force there.
+                before = await uow.wallet_books.rules.get(self._cls, rule_name(rule), version.number - 1)
+                if rule_scope(before.rule) != rule_scope(rule):
+                    raise RequestMalformed(field="kind", description=f"is {rule_scope(before.rule)} for ever")
             await uow.requests.answer(request, version.number)
             await uow.commit()
         return version

@@ -88,7 +88,9 @@ class WalletPlanner:
         books, day = uow.wallet_books, city_day(now)
         names = [wallet.name for wallet in wallets]
         lots = await books.wallets.lots(names)
-        grants = await self.grants(uow, GrantAction.DEBIT, wallets, purchase.purpose, purchase.participant, now)
+        grants = await self.grants(
+            uow, GrantAction.DEBIT, wallets, frozenset((purchase.purpose,)), purchase.participant, now
+        )
         members: dict[str, Version[WalletMember]] = {}
         shared = [wallet.name for wallet in wallets if purchase.member not in ("", wallet.holder)]
         if shared:
@@ -132,7 +134,7 @@ class WalletPlanner:
         uow: UnitOfWork,
         action: GrantAction,
         wallets: Sequence[Wallet],
-        purpose: str,
+        purposes: frozenset[str],
         participant: str,
         now: datetime,
     ) -> dict[str, Version[Grant]]:
@@ -147,7 +149,7 @@ class WalletPlanner:
                 (version for version in found if version.rule.kind == wallet.kind),
                 action,
                 wallet.name,
-                purpose,
+                purposes,
                 participant,
                 roles,
             )

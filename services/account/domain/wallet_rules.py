@@ -177,7 +177,7 @@ def choose_grant(
     grants: Iterable[Version[Grant]],
     action: GrantAction,
     wallet: str,
-    purpose: str,
+    purposes: frozenset[str],
     participant: str,
     roles: frozenset[str],
 ) -> Version[Grant] | None:
@@ -190,7 +190,7 @@ def choose_grant(
         grants: Those in force for the kind of the wallet.
         action: What is wanted.
         wallet: Of which wallet.
-        purpose: What for; empty for credits, which are not asked for it.
+        purposes: What for: of a debit one, of a credit all that it may pay; empty for what may pay anything.
         participant: By whom.
         roles: What the participant is.
     """
@@ -201,7 +201,7 @@ def choose_grant(
         if version.rule.action is action
         and version.rule.grantee in grantees
         and version.rule.wallet in ("", wallet)
-        and (not purpose or not version.rule.purposes or purpose in version.rule.purposes)
+        and (not version.rule.purposes or (bool(purposes) and purposes <= set(version.rule.purposes)))
     ]
     return min(
         fitting,

@@ -372,6 +372,10 @@ class CreditSuite:
         with pytest.raises(GrantMissing):
             await wallets.fill(f"subsidy.{MINE}", 5, participant="civil-aid", purposes=["meals", "retail"])
         await wallets.fill(f"subsidy.{MINE}", 5, participant="civil-aid", purposes=["meals"])
+        await wallets.grant(
+            "subsidy", "participants/civil-aid", action=GrantAction.CREDIT, purposes=["elderly_care"], name="a-first"
+        )
+        await wallets.fill(f"subsidy.{MINE}", 5, participant="civil-aid", purposes=["meals"])
 
     async def test_a_pass_is_sold_for_money_in_the_same_journal(self, wallets: Wallets) -> None:
         await wallets.open(f"count_pass.{MINE}")
@@ -474,6 +478,12 @@ class GrantSuite:
         wallets.clock.advance(hours=1)
         assert await wallets.set_grant(rule, now, None, "a", request) == first
         assert len(await wallets.list_grants(("", 0), 9, "", "")) == 1
+
+    async def test_a_rule_stays_about_what_it_was_about(self, wallets: Wallets) -> None:
+        await wallets.grant("online", name="g")
+        with pytest.raises(RequestMalformed):
+            await wallets.grant("points", name="g")
+        assert len(await wallets.list_grants(("", 0), 9, "", "g")) == 1
 
     async def test_a_rule_that_never_was_is_not_ended(self, wallets: Wallets) -> None:
         with pytest.raises(RuleUnknown):
