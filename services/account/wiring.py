@@ -6,6 +6,7 @@ import grpc
 from citycard.account.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from citycard.account.v1.bank_service_pb2_grpc import add_BankServiceServicer_to_server
 from citycard.account.v1.float_service_pb2_grpc import add_FloatServiceServicer_to_server
+from citycard.account.v1.wallet_service_pb2_grpc import add_WalletServiceServicer_to_server
 
 from libs.runtime.consumer import Consumer, Delivery
 from libs.runtime.database import check_database, create_engine
@@ -54,6 +55,7 @@ from services.account.application.upload_bank_statement import UploadBankStateme
 from services.account.application.void_reservation import VoidReservation
 from services.account.bank_wiring import build_bank_parts
 from services.account.settings import AccountSettings
+from services.account.wallet_wiring import build_wallets
 
 
 async def build_parts(settings: AccountSettings) -> ServiceParts:
@@ -110,6 +112,9 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
         ),
         clock,
     )
+    wallets = build_wallets(
+        transaction, chart, clock, use_cases.commit_reservation, use_cases.void_reservation, settings.expiry_sweep_s
+    )
     expiry = ExpireReservations(transaction, chart, clock, settings.expiry_sweep_s, tolerance_s)
     relay = Relay(engine, nats, "account", replicas=settings.nats_stream_replicas)
     consumer = Consumer(
@@ -142,6 +147,7 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
         add_AccountServiceServicer_to_server(api, server)
         add_BankServiceServicer_to_server(banks.api, server)
         add_FloatServiceServicer_to_server(float_api, server)
+        add_WalletServiceServicer_to_server(wallets.api, server)
 
     return ServiceParts(
         name="account",
@@ -150,6 +156,7 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
             "citycard.account.v1.AccountService",
             "citycard.account.v1.BankService",
             "citycard.account.v1.FloatService",
+            "citycard.account.v1.WalletService",
         ),
         background=[
             ("relay", relay.run),
@@ -157,6 +164,7 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
             ("expiry", expiry.run),
             ("float", close_float_days.run),
             ("banks", banks.run),
+            ("lots", wallets.expire_lots.run),
         ],
         ready=ready,
         close=close,

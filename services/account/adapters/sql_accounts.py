@@ -11,12 +11,16 @@ from services.account.adapters.driver import Driver, Row
 from services.account.domain.accounts import Account, AccountChange
 from services.account.domain.chart import Chart, chart_number_of, owner_of
 from services.account.domain.errors import AccountUnknown
+from services.account.domain.wallet_control import WalletControl
 
+# As the column says it.
+CONTROLS = (WalletControl.NONE, WalletControl.DEBITS, WalletControl.ALL)
 _COLUMNS = (
     "account_id, name, create_time, balance_limit_fen, debits_fen, credits_fen, pending_debits_fen,"
-    " pending_credits_fen, overdraft_fen"
+    " pending_credits_fen, overdraft_fen, wallet"
 )
 _GET = text(f"SELECT {_COLUMNS} FROM account WHERE name = :name")
+_FIND = f"SELECT {_COLUMNS} FROM account WHERE name = ANY(CAST(%(names)s AS text[]))"
 _LIST = text(
     f"SELECT {_COLUMNS} FROM account WHERE name > :after"
     " AND (CAST(:numbers AS text[]) IS NULL OR chart_number = ANY(CAST(:numbers AS text[])))"
@@ -90,6 +94,10 @@ class PostgresAccounts:
             raise AccountUnknown(account=name)
         return self._account(tuple(row))
 
+    async def find(self, names: Collection[str]) -> dict[str, Account]:
+        """See the port."""
+        return {row[1]: self._account(row) for row in await self._driver.fetch(_FIND, {"names": list(names)})}
+
     async def list_page(
         self, after: str, limit: int, chart_numbers: Collection[str] | None = None, owner: str | None = None
     ) -> list[Account]:
@@ -151,7 +159,7 @@ class PostgresAccounts:
         self.ids |= found
 
     def _account(self, row: Row) -> Account:
-        _, name, created, limit, debits, credits_, pending_debits, pending_credits, overdraft = row
+        _, name, created, limit, debits, credits_, pending_debits, pending_credits, overdraft, wallet = row
         line = self._chart.line(name)
         return Account(
             name=name,
@@ -164,4 +172,5 @@ class PostgresAccounts:
             balance_limit_fen=limit,
             asset=line.asset,
             overdraft_fen=overdraft,
+            wallet=CONTROLS[wallet],
         )

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.account.adapters.sql_bank_proof import BANK_CHECKS
 from services.account.adapters.sql_float_proof import FLOAT_CHECKS
 from services.account.adapters.sql_items import BOOK_LESS_PRINTED, BROKEN, COMPARABLE, EXPLAINED
+from services.account.adapters.sql_wallet_proof import WALLET_CHECKS
 from services.account.domain.chart import Chart
 from services.account.domain.proof import AccountTotal, Proof, ProofLine
 
@@ -256,6 +257,7 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
     ("I14", "Every committed reservation is posted by one journal with its legs.", _OUTCOMES),
     *FLOAT_CHECKS,
     *BANK_CHECKS,
+    *WALLET_CHECKS,
 )
 _TOTALS = text(
     "SELECT name, coalesce(sum(amount_fen) FILTER (WHERE side = 1), 0) AS debits,"

@@ -20,6 +20,7 @@ from services.account.adapters.sql_claims import PostgresClaims
 from services.account.adapters.sql_proof import PostgresProofs
 from services.account.adapters.sql_purses import PostgresPurses
 from services.account.adapters.sql_reservations import PostgresReservations
+from services.account.adapters.sql_wallets import PostgresWalletBooks
 from services.account.adapters.translate import timestamp
 from services.account.domain.chart import Chart
 from services.account.domain.events import BatchFolded, LedgerEvent
@@ -57,6 +58,7 @@ class AccountUnitOfWork(UnitOfWork):
     banks: PostgresBanks
     bank_flows: PostgresBankFlows
     bank_breaks: PostgresBankBreaks
+    wallet_books: PostgresWalletBooks
 
     def __init__(self, engine: AsyncEngine, chart: Chart, clock: Clock, remembered: AccountIds | None = None) -> None:
         super().__init__(engine, clock)
@@ -77,6 +79,7 @@ class AccountUnitOfWork(UnitOfWork):
         self.banks = PostgresBanks(driver)
         self.bank_flows = PostgresBankFlows(driver, self.reservations)
         self.bank_breaks = PostgresBankBreaks(driver)
+        self.wallet_books = PostgresWalletBooks(self.connection)
 
 
 def event_to_pb(event: LedgerEvent) -> Message:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from services.account.application.ports import UnitOfWork
-from services.account.domain.accounts import Account, AccountChange, add_up, changes_of, check_limits
+from services.account.domain.accounts import Account, AccountChange, add_up, changes_of, check_limits, check_not_wallets
 from services.account.domain.book import Posting, purse_changes
 from services.account.domain.chart import Chart
 from services.account.domain.errors import PurseUnknown
@@ -20,6 +20,8 @@ async def book(
     held: Posting | None = None,
     released: Posting | None = None,
     limited: bool = False,
+    by_wallets: bool = False,
+    corrects: bool = False,
 ) -> dict[str, Account]:
     """Add legs to their purses, then to their accounts.
 
@@ -32,12 +34,15 @@ async def book(
         released: What ceases to be pending.
         limited: Whether floors and limits are obeyed. What has happened already (a batch, a held amount) is never
             refused.
+        by_wallets: Whether the call looked at grants and lots itself; all others keep their hands off wallets.
+        corrects: Whether what an administrator posted is taken back, which a wallet without lots may give.
 
     Returns:
         The accounts after it.
 
     Raises:
         PurseUnknown: A purse does not exist.
+        WalletControlled: An account is a wallet, and the call is none about wallets.
         InsufficientBalance: A floored account does not cover what is taken.
         LimitExceeded: A limit does not cover what is added.
     """
@@ -47,6 +52,8 @@ async def book(
         await uow.purses.change(purses)
     changes = account_effects(posted=posted, held=held, released=released)
     accounts = await uow.accounts.lock([change.name for change in changes], now)
+    if limited and not by_wallets:
+        check_not_wallets(accounts, changes, corrects=corrects)
     if limited:
         check_limits(accounts, changes)
     await uow.accounts.change(changes)

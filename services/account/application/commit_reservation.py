@@ -8,6 +8,7 @@ from libs.clock import Clock
 from services.account.application.bank_booking import refuse_owned
 from services.account.application.booking import book, compare_purses, sums_after
 from services.account.application.ports import IdFactory, Transaction
+from services.account.application.settle_wallets import settle_wallets
 from services.account.domain.book import NewJournal, check_balanced
 from services.account.domain.chart import Chart
 from services.account.domain.reservation import Reservation
@@ -52,6 +53,7 @@ class CommitReservation:
             committed = replace(committed, partial=posting != found.posting)
             await uow.reservations.resolve(committed, now)
             accounts = await book(uow, self._chart, now, posted=posting, released=found.posting)
+            await settle_wallets(uow, committed, posting)
             await uow.journals.post([NewJournal(journal_id, posting, sums_after(posting, accounts))], now)
             await compare_purses(uow, found.posting, self._clock_tolerance_s, now)
             await uow.commit()

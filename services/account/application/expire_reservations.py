@@ -7,6 +7,7 @@ from libs.clock import Clock
 from libs.runtime.logging import get_logger
 from services.account.application.booking import book, compare_purses
 from services.account.application.ports import Transaction
+from services.account.application.settle_wallets import settle_wallets
 from services.account.domain.chart import Chart
 from services.account.domain.events import ReservationExpired
 
@@ -51,6 +52,7 @@ class ExpireReservations:
                 return
             await uow.reservations.resolve(expired, now)
             await book(uow, self._chart, now, released=found.posting)
+            await settle_wallets(uow, expired)
             await uow.events.add([ReservationExpired(found.id, found.posting.reference, now)])
             await compare_purses(uow, found.posting, self._clock_tolerance_s, now)
             await uow.commit()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from libs.runtime.requests import RequestKey
+from services.account.application.wallet_ports import WalletBooks
 from services.account.domain.accounts import Account, AccountChange
 from services.account.domain.batch import IssuedCards, Movements, PostedBatch
 from services.account.domain.book import Entry, Journal, NewJournal, TimeAxis
@@ -70,6 +71,10 @@ class AccountRepository(Protocol):
         Raises:
             AccountUnknown: It was never opened.
         """
+        ...
+
+    async def find(self, names: Collection[str]) -> dict[str, Account]:
+        """Those of several accounts that were opened, by name; nothing is locked."""
         ...
 
     async def list_page(
@@ -378,6 +383,11 @@ class UnitOfWork(Protocol):
     @property
     def reservations(self) -> ReservationRepository:
         """Reservations."""
+        ...
+
+    @property
+    def wallet_books(self) -> WalletBooks:
+        """Wallets, their rules and debits."""
         ...
 
     @property

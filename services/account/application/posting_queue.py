@@ -12,7 +12,7 @@ from libs.errors import DomainError, RequestIdReused
 from libs.runtime.requests import RequestKey
 from services.account.application.booking import account_effects, purse_effects, require, sums_after
 from services.account.application.ports import IdFactory, Transaction, UnitOfWork
-from services.account.domain.accounts import Account, AccountChange, add_up, check_limits
+from services.account.domain.accounts import Account, AccountChange, add_up, check_limits, check_not_wallets
 from services.account.domain.book import Journal, NewJournal, Posting
 from services.account.domain.chart import Chart
 from services.account.domain.purse import PurseChange, PurseKey, add_up_purses
@@ -94,8 +94,8 @@ class PostingQueue:
             linked: Whether the answer is a list of journals, or the one journal.
 
         Raises:
-            PurseUnknown, InsufficientBalance, LimitExceeded: First match wins, of the first posting that is refused;
-                the fact `posting` numbers it when they are linked.
+            PurseUnknown, WalletControlled, InsufficientBalance, LimitExceeded: First match wins, of the first posting
+                that is refused; the fact `posting` numbers it when they are linked.
             RequestIdReused: The id was used for other content.
         """
         unit = _Unit(tuple(postings), request, linked, asyncio.get_running_loop().create_future())
@@ -230,6 +230,7 @@ class PostingQueue:
             changes = account_effects(posted=posting)
             try:
                 require(known, posting.purses)
+                check_not_wallets(accounts, changes)
                 check_limits(accounts, changes)
             except DomainError as refusal:
                 if unit.linked:

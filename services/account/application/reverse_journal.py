@@ -27,8 +27,9 @@ class ReverseJournal:
 
         Raises:
             JournalUnknown: There is none.
-            JournalNotReversible: Its detail stands in movements or openings, or it is a reversal.
+            JournalNotReversible: Its detail stands in movements or openings, it is a reversal, or wallets bore it.
             JournalReversed: It was reversed before.
+            WalletControlled: It filled a wallet whose parts are counted.
             InsufficientBalance, LimitExceeded: What it brought was spent meanwhile.
             RequestIdReused: The id was used for other content.
         """
@@ -38,11 +39,12 @@ class ReverseJournal:
             found = await uow.journals.get(journal_id)
             posting = found.posting
             whole = any(leg.account == self._chart.float_number and leg.purse is None for leg in posting.legs)
-            if whole or posting.event == EVENT:
+            # What wallets bore is given back by the debit itself, which knows grants and lots.
+            if whole or posting.event == EVENT or posting.purpose:
                 raise JournalNotReversible(journal=journal_id, event=posting.event)
             now = self._clock.now()
             opposite = posting.reversed(EVENT, f"journals/{journal_id}", now)
-            accounts = await book(uow, self._chart, now, posted=opposite, limited=True)
+            accounts = await book(uow, self._chart, now, posted=opposite, limited=True, corrects=True)
             # Asked under the locks of its accounts: two reversals of one journal touch the same ones.
             if await uow.journals.posted(EVENT, opposite.reference):
                 raise JournalReversed(journal=journal_id)

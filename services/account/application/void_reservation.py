@@ -6,6 +6,7 @@ from libs.clock import Clock
 from services.account.application.bank_booking import refuse_owned
 from services.account.application.booking import book, compare_purses
 from services.account.application.ports import Transaction
+from services.account.application.settle_wallets import settle_wallets
 from services.account.domain.chart import Chart
 from services.account.domain.reservation import Reservation
 
@@ -36,6 +37,7 @@ class VoidReservation:
             now = self._clock.now()
             await uow.reservations.resolve(voided, now)
             await book(uow, self._chart, now, released=found.posting)
+            await settle_wallets(uow, voided)
             await compare_purses(uow, found.posting, self._clock_tolerance_s, now)
             await uow.commit()
         return voided

@@ -7,6 +7,8 @@ from datetime import datetime
 from services.account.domain.book import Leg
 from services.account.domain.chart import AccountKind, Side, chart_number_of, owner_of
 from services.account.domain.errors import InsufficientBalance, LimitExceeded
+from services.account.domain.wallet_control import WalletControl
+from services.account.domain.wallet_errors import WalletControlled
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Account:
         balance_limit_fen: Most that the balance with pending may reach; 0 means no limit.
         asset: Unit and scale of all amounts, given by the chart.
         overdraft_fen: How far below zero the balance, less what is held, may go; None: no floor.
+        wallet: What its being a wallet forbids to other postings.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Account:
     balance_limit_fen: int = 0
     asset: str = "CNY/2"
     overdraft_fen: int | None = None
+    wallet: WalletControl = WalletControl.NONE
 
     @property
     def chart_number(self) -> str:
@@ -176,6 +180,29 @@ def check_limits(accounts: Mapping[str, Account], changes: Sequence[AccountChang
         else:
             grows, shrinks = change.credits_fen + change.pending_credits_fen, change.debits_fen
         account.check_limit(grows_fen=grows, shrinks_fen=shrinks)
+
+
+def check_not_wallets(
+    accounts: Mapping[str, Account], changes: Sequence[AccountChange], *, corrects: bool = False
+) -> None:
+    """Let pass what is not a wallet's own business: grants and lots are looked at by the calls about wallets only.
+
+    Args:
+        accounts: That would change.
+        changes: How.
+        corrects: Whether an earlier journal is taken back, which needs no grant.
+
+    Raises:
+        WalletControlled: Of the first account by name that is a wallet and debited, or whose parts are counted.
+    """
+    for change in changes:
+        account = accounts[change.name]
+        shrinks = change.credits_fen + change.pending_credits_fen
+        if not account.kind.grows_by_debits:
+            shrinks = change.debits_fen + change.pending_debits_fen
+        debited = account.wallet is WalletControl.DEBITS and shrinks > 0 and not corrects
+        if account.wallet is WalletControl.ALL or debited:
+            raise WalletControlled(account=account.name)
 
 
 def add_up(changes: Iterable[AccountChange]) -> list[AccountChange]:

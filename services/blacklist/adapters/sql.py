@@ -20,7 +20,7 @@ from services.blacklist.adapters.sql_kinds import SqlKinds
 from services.blacklist.adapters.tables import ENTRY, LIST_CHANGE, LIST_HEAD
 from services.blacklist.application.ports import FoldProof, ListColumns
 from services.blacklist.domain.chain import Change, Head
-from services.blacklist.domain.entry import CardKey, Entry, ListReason
+from services.blacklist.domain.entry import CardKey, Entry
 
 _KEY: Final = ("scheme", "number", "generation")
 _CHANGES_A_PAGE: Final = 5000

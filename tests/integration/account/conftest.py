@@ -19,6 +19,7 @@ EMPTY = (
     " purse_item, product, float_close, float_day, float_line, float_book, dormant_purse, bank_statement, bank_line,"
     " bank_match, bank_item,"
     " bank, bank_day, bank_flow, bank_leg, bank_file, bank_file_line, bank_break,"
+    " wallet, wallet_lot, wallet_rule, wallet_debit, wallet_tender, wallet_tender_lot, top_up,"
     " request_claim, outbox, inbox, dead_letter RESTART IDENTITY;"
     " DELETE FROM dormancy_rule WHERE set_by <> 'standard';"
     " UPDATE book SET sequence = 0, post_time = NULL, hash = decode(repeat('00', 32), 'hex')"

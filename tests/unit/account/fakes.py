@@ -38,6 +38,7 @@ from services.account.domain.folding import (
 from services.account.domain.proof import Proof
 from services.account.domain.purse import Purse, PurseChange, PurseKey
 from services.account.domain.reservation import Reservation, ReservationState
+from tests.unit.account.wallet_fakes import FakeWalletBooks, WalletsState
 
 
 @dataclass
@@ -53,6 +54,7 @@ class State:
     journals: list[tuple[Journal, bytes, NewJournal]] = field(default_factory=list)
     items: list[PurseItem] = field(default_factory=list)
     reservations: dict[UUID, Reservation] = field(default_factory=dict)
+    wallets: WalletsState = field(default_factory=WalletsState)
 
 
 class FakeRequests:
@@ -110,6 +112,9 @@ class FakeAccounts:
         if name not in self._accounts:
             raise AccountUnknown(account=name)
         return self._accounts[name]
+
+    async def find(self, names: Collection[str]) -> dict[str, Account]:
+        return {name: self._accounts[name] for name in names if name in self._accounts}
 
     async def list_page(
         self, after: str, limit: int, chart_numbers: Collection[str] | None = None, owner: str | None = None
@@ -457,6 +462,7 @@ class FakeUnitOfWork:
         self.journals = FakeJournals(self._state)
         self.reservations = FakeReservations(self._state)
         self.proofs = FakeProofs()
+        self.wallet_books = FakeWalletBooks(self._state.wallets, self._state.accounts)
         return self
 
     async def __aexit__(

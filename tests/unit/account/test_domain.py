@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from libs.errors import DomainError
 from services.account.adapters.binary import copy_rows, int4_array, pg_moments
 from services.account.adapters.chart_file import standard_chart
-from services.account.domain import bank_errors, errors
+from services.account.domain import bank_errors, errors, wallet_errors
 from services.account.domain.accounts import Account, changes_of
 from services.account.domain.batch import CreditLine, PostedBatch
 from services.account.domain.book import GENESIS, Posting, chain_hash, journal_bytes
@@ -27,7 +27,7 @@ from tests.unit.account.builders import NOON, Row, a_batch, a_key, a_posting, cr
 
 
 def test_the_reasons_are_those_of_the_contract() -> None:
-    modules = (errors, bank_errors)
+    modules = (errors, bank_errors, wallet_errors)
     kinds = [kind for module in modules for kind in vars(module).values() if isinstance(kind, type)]
     ours = {kind.reason for kind in kinds if issubclass(kind, DomainError)}
     declared = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118 (an enum)

@@ -11,7 +11,7 @@ from libs.errors import RequestIdReused
 from libs.runtime.requests import RequestKey
 from services.blacklist.application.ports import FoldProof, ListColumns
 from services.blacklist.domain.chain import Change, Head
-from services.blacklist.domain.entry import CardKey, Entry, ListMode, ListReason
+from services.blacklist.domain.entry import CardKey, Entry, ListMode
 from services.blacklist.domain.rows import KindHead, ListKind, Row, RowChange
 
 NOON = datetime(2018, 9, 1, 4, 0, tzinfo=UTC)

@@ -357,7 +357,7 @@ class Journal(_message.Message):
     purpose: _builtins.str
     """What for; empty when no wallet was debited."""
     member: _builtins.str
-    """Which card or person used the wallet, `cards/…` or `persons/…`; empty: the wallet's own holder."""
+    """Which card or person used the wallet, as wallets name their holders; empty: the wallet's own holder."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
         """Legs; debits equal credits."""

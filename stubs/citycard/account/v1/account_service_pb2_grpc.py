@@ -166,7 +166,7 @@ class AccountServiceServicer:
     def PostJournal(self, request, context):
         """Posts one journal: any number of legs, balanced in every asset, whole or not at all. Idempotent per `request_id`.
         Refusals, first match wins, whatever leg they are about: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT),
-        CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
+        CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), WALLET_CONTROLLED, INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
         Of several accounts the first by name is named.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -43,7 +43,7 @@ class AccountServiceStub:
     PostJournal: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.PostJournalRequest, _account_pb2.Journal]
     """Posts one journal: any number of legs, balanced in every asset, whole or not at all. Idempotent per `request_id`.
     Refusals, first match wins, whatever leg they are about: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT),
-    CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
+    CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), WALLET_CONTROLLED, INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
     Of several accounts the first by name is named.
     """
     PostLinkedJournals: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.PostLinkedJournalsRequest, _account_service_pb2.PostLinkedJournalsResponse]
@@ -108,7 +108,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     PostJournal: _aio.UnaryUnaryMultiCallable[_account_service_pb2.PostJournalRequest, _account_pb2.Journal]  # type: ignore[assignment]
     """Posts one journal: any number of legs, balanced in every asset, whole or not at all. Idempotent per `request_id`.
     Refusals, first match wins, whatever leg they are about: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT),
-    CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
+    CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), WALLET_CONTROLLED, INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
     Of several accounts the first by name is named.
     """
     PostLinkedJournals: _aio.UnaryUnaryMultiCallable[_account_service_pb2.PostLinkedJournalsRequest, _account_service_pb2.PostLinkedJournalsResponse]  # type: ignore[assignment]
@@ -194,7 +194,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_pb2.Journal, _abc.Awaitable[_account_pb2.Journal]]:
         """Posts one journal: any number of legs, balanced in every asset, whole or not at all. Idempotent per `request_id`.
         Refusals, first match wins, whatever leg they are about: JOURNAL_UNBALANCED, PURSE_LEG_MISMATCH (INVALID_ARGUMENT),
-        CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
+        CHART_NUMBER_UNKNOWN, PURSE_UNKNOWN (NOT_FOUND), WALLET_CONTROLLED, INSUFFICIENT_BALANCE, LIMIT_EXCEEDED (FAILED_PRECONDITION).
         Of several accounts the first by name is named.
         """
 

@@ -98,6 +98,56 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the break ended before."""
     ERROR_REASON_RESERVATION_OWNED: _ErrorReason.ValueType  # 73
     """FAILED_PRECONDITION: the reservation belongs to a bank flow, which alone ends it."""
+    ERROR_REASON_WALLET_KIND_UNKNOWN: _ErrorReason.ValueType  # 80
+    """NOT_FOUND: the catalogue has no such kind of wallet."""
+    ERROR_REASON_WALLET_UNKNOWN: _ErrorReason.ValueType  # 81
+    """NOT_FOUND: no such wallet."""
+    ERROR_REASON_HOLDER_MISMATCH: _ErrorReason.ValueType  # 82
+    """INVALID_ARGUMENT: wallets of this kind belong to others."""
+    ERROR_REASON_PURPOSE_UNKNOWN: _ErrorReason.ValueType  # 83
+    """NOT_FOUND: the catalogue has no such purpose."""
+    ERROR_REASON_WALLET_ACCOUNT_USED: _ErrorReason.ValueType  # 84
+    """FAILED_PRECONDITION: the account moved before it became a wallet whose parts are counted."""
+    ERROR_REASON_WALLET_CONTROLLED: _ErrorReason.ValueType  # 85
+    """FAILED_PRECONDITION: the account is a wallet; only calls about wallets may do this."""
+    ERROR_REASON_WALLET_STATE_FORBIDS: _ErrorReason.ValueType  # 86
+    """FAILED_PRECONDITION: the wallet is frozen or closed."""
+    ERROR_REASON_WALLET_NOT_EMPTY: _ErrorReason.ValueType  # 87
+    """FAILED_PRECONDITION: a wallet with something in it is not closed."""
+    ERROR_REASON_WALLET_ASSET_MISMATCH: _ErrorReason.ValueType  # 88
+    """INVALID_ARGUMENT: the wallets of one debit count in different units."""
+    ERROR_REASON_WALLET_USE_FORBIDDEN: _ErrorReason.ValueType  # 89
+    """FAILED_PRECONDITION: wallets of this kind are not for that."""
+    ERROR_REASON_SOURCE_FORBIDDEN: _ErrorReason.ValueType  # 90
+    """INVALID_ARGUMENT: wallets of this kind are not filled from there."""
+    ERROR_REASON_VALIDITY_MISMATCH: _ErrorReason.ValueType  # 91
+    """INVALID_ARGUMENT: validity or earmark does not fit the kind; the fact `rule` says what the kind wants."""
+    ERROR_REASON_GRANT_MISSING: _ErrorReason.ValueType  # 92
+    """PERMISSION_DENIED: no grant in force permits it."""
+    ERROR_REASON_MEMBER_UNKNOWN: _ErrorReason.ValueType  # 93
+    """FAILED_PRECONDITION: the card or person does not share this wallet now."""
+    ERROR_REASON_WALLET_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 94
+    """FAILED_PRECONDITION: a limit of a grant or of a member does not cover the amount."""
+    ERROR_REASON_WALLET_INSUFFICIENT: _ErrorReason.ValueType  # 95
+    """FAILED_PRECONDITION: the wallet does not hold the amount for this purpose now."""
+    ERROR_REASON_PASS_NOT_IN_FORCE: _ErrorReason.ValueType  # 96
+    """FAILED_PRECONDITION: no pass of the wallet is in force for this purpose."""
+    ERROR_REASON_TENDER_SHORT: _ErrorReason.ValueType  # 97
+    """FAILED_PRECONDITION: all wallets together do not bear the amount."""
+    ERROR_REASON_DEBIT_UNKNOWN: _ErrorReason.ValueType  # 98
+    """NOT_FOUND: no such debit of wallets."""
+    ERROR_REASON_DEBIT_NOT_REVERSIBLE: _ErrorReason.ValueType  # 99
+    """FAILED_PRECONDITION: the debit is held, given up, or no payment."""
+    ERROR_REASON_REVERSAL_ABOVE_DEBIT: _ErrorReason.ValueType  # 100
+    """FAILED_PRECONDITION: more was to be given back than is left of the debit."""
+    ERROR_REASON_RULE_UNKNOWN: _ErrorReason.ValueType  # 101
+    """NOT_FOUND: no such grant, role, member or mandate."""
+    ERROR_REASON_RULE_BACKDATED: _ErrorReason.ValueType  # 102
+    """INVALID_ARGUMENT: a rule cannot begin before it is made."""
+    ERROR_REASON_TOP_UP_UNKNOWN: _ErrorReason.ValueType  # 103
+    """NOT_FOUND: no such top-up."""
+    ERROR_REASON_TOP_UP_RESOLVED: _ErrorReason.ValueType  # 104
+    """FAILED_PRECONDITION: the top-up has ended the other way."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the account service; public for ever."""
@@ -178,4 +228,54 @@ ERROR_REASON_BREAK_CLOSED: ErrorReason.ValueType  # 72
 """FAILED_PRECONDITION: the break ended before."""
 ERROR_REASON_RESERVATION_OWNED: ErrorReason.ValueType  # 73
 """FAILED_PRECONDITION: the reservation belongs to a bank flow, which alone ends it."""
+ERROR_REASON_WALLET_KIND_UNKNOWN: ErrorReason.ValueType  # 80
+"""NOT_FOUND: the catalogue has no such kind of wallet."""
+ERROR_REASON_WALLET_UNKNOWN: ErrorReason.ValueType  # 81
+"""NOT_FOUND: no such wallet."""
+ERROR_REASON_HOLDER_MISMATCH: ErrorReason.ValueType  # 82
+"""INVALID_ARGUMENT: wallets of this kind belong to others."""
+ERROR_REASON_PURPOSE_UNKNOWN: ErrorReason.ValueType  # 83
+"""NOT_FOUND: the catalogue has no such purpose."""
+ERROR_REASON_WALLET_ACCOUNT_USED: ErrorReason.ValueType  # 84
+"""FAILED_PRECONDITION: the account moved before it became a wallet whose parts are counted."""
+ERROR_REASON_WALLET_CONTROLLED: ErrorReason.ValueType  # 85
+"""FAILED_PRECONDITION: the account is a wallet; only calls about wallets may do this."""
+ERROR_REASON_WALLET_STATE_FORBIDS: ErrorReason.ValueType  # 86
+"""FAILED_PRECONDITION: the wallet is frozen or closed."""
+ERROR_REASON_WALLET_NOT_EMPTY: ErrorReason.ValueType  # 87
+"""FAILED_PRECONDITION: a wallet with something in it is not closed."""
+ERROR_REASON_WALLET_ASSET_MISMATCH: ErrorReason.ValueType  # 88
+"""INVALID_ARGUMENT: the wallets of one debit count in different units."""
+ERROR_REASON_WALLET_USE_FORBIDDEN: ErrorReason.ValueType  # 89
+"""FAILED_PRECONDITION: wallets of this kind are not for that."""
+ERROR_REASON_SOURCE_FORBIDDEN: ErrorReason.ValueType  # 90
+"""INVALID_ARGUMENT: wallets of this kind are not filled from there."""
+ERROR_REASON_VALIDITY_MISMATCH: ErrorReason.ValueType  # 91
+"""INVALID_ARGUMENT: validity or earmark does not fit the kind; the fact `rule` says what the kind wants."""
+ERROR_REASON_GRANT_MISSING: ErrorReason.ValueType  # 92
+"""PERMISSION_DENIED: no grant in force permits it."""
+ERROR_REASON_MEMBER_UNKNOWN: ErrorReason.ValueType  # 93
+"""FAILED_PRECONDITION: the card or person does not share this wallet now."""
+ERROR_REASON_WALLET_LIMIT_EXCEEDED: ErrorReason.ValueType  # 94
+"""FAILED_PRECONDITION: a limit of a grant or of a member does not cover the amount."""
+ERROR_REASON_WALLET_INSUFFICIENT: ErrorReason.ValueType  # 95
+"""FAILED_PRECONDITION: the wallet does not hold the amount for this purpose now."""
+ERROR_REASON_PASS_NOT_IN_FORCE: ErrorReason.ValueType  # 96
+"""FAILED_PRECONDITION: no pass of the wallet is in force for this purpose."""
+ERROR_REASON_TENDER_SHORT: ErrorReason.ValueType  # 97
+"""FAILED_PRECONDITION: all wallets together do not bear the amount."""
+ERROR_REASON_DEBIT_UNKNOWN: ErrorReason.ValueType  # 98
+"""NOT_FOUND: no such debit of wallets."""
+ERROR_REASON_DEBIT_NOT_REVERSIBLE: ErrorReason.ValueType  # 99
+"""FAILED_PRECONDITION: the debit is held, given up, or no payment."""
+ERROR_REASON_REVERSAL_ABOVE_DEBIT: ErrorReason.ValueType  # 100
+"""FAILED_PRECONDITION: more was to be given back than is left of the debit."""
+ERROR_REASON_RULE_UNKNOWN: ErrorReason.ValueType  # 101
+"""NOT_FOUND: no such grant, role, member or mandate."""
+ERROR_REASON_RULE_BACKDATED: ErrorReason.ValueType  # 102
+"""INVALID_ARGUMENT: a rule cannot begin before it is made."""
+ERROR_REASON_TOP_UP_UNKNOWN: ErrorReason.ValueType  # 103
+"""NOT_FOUND: no such top-up."""
+ERROR_REASON_TOP_UP_RESOLVED: ErrorReason.ValueType  # 104
+"""FAILED_PRECONDITION: the top-up has ended the other way."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
