@@ -96,7 +96,8 @@ later_batch AS MATERIALIZED (
 ), seen AS (
     SELECT purse_id, CASE WHEN is_open THEN product ELSE '' END AS product, issued_fen, used_fen, refunded_fen,
         least(greatest(used_time, load_time, CASE WHEN is_open THEN open_time END), %(end)s) AS seen_time
-    FROM state WHERE is_open OR used_time IS NOT NULL
+    FROM state
+    WHERE is_open OR used_time IS NOT NULL OR issued_fen <> 0 OR used_fen <> 0 OR refunded_fen <> 0
 )"""
 _LINES = f"""
 WITH {_STATE}, rule AS MATERIALIZED (
