@@ -460,7 +460,7 @@ def test_the_process_serves_idles_below_150_mib_and_leaves_in_good_order(
     }
     command = [sys.executable, "-m", "services.account"]
     migrated = subprocess.run([*command, "migrate"], env=environment, capture_output=True, text=True, check=True)
-    assert "0002→0002" in migrated.stdout
+    assert "0005→0005" in migrated.stdout
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([*command, "serve"], env=environment, stderr=log)
     try:
