@@ -1,5 +1,7 @@
 """The only place that builds adapters and hands them to use cases."""
 
+import grpc
+from citycard.clearing.v1.calendar_service_pb2_grpc import add_CalendarServiceServicer_to_server
 from citycard.clearing.v1.clearing_service_pb2_grpc import add_ClearingServiceServicer_to_server
 from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGatewayServiceStub
 
@@ -10,11 +12,13 @@ from libs.runtime.database import check_database, create_engine
 from libs.runtime.events import connect_nats
 from libs.runtime.relay import Relay
 from libs.runtime.server import ServiceParts
+from services.clearing.adapters.calendar_api import CalendarApi, CalendarUseCases
 from services.clearing.adapters.events_in import handlers
 from services.clearing.adapters.gateway import GrpcGateway
 from services.clearing.adapters.grpc_api import ClearingApi, UseCases
 from services.clearing.adapters.loops import Loops
 from services.clearing.adapters.sql import ClearingUnitOfWork
+from services.clearing.application.calendars import Calendars, PublishCalendar, SetDayRule
 from services.clearing.application.close_window import CloseWindow
 from services.clearing.application.fare_audit import FareAudit, PublishFarePack
 from services.clearing.application.find_gaps import FindGaps, ListGaps
@@ -68,6 +72,19 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             clock=clock,
         )
     )
+    calendars = CalendarApi(
+        CalendarUseCases(
+            publish=PublishCalendar(unit_of_work),
+            set_day_rule=SetDayRule(unit_of_work, clock),
+            reads=Calendars(unit_of_work),
+            clock=clock,
+        )
+    )
+
+    def register(server: grpc.aio.Server) -> None:
+        add_ClearingServiceServicer_to_server(api, server)
+        add_CalendarServiceServicer_to_server(calendars, server)
+
     relay = Relay(engine, nats, settings.service, replicas=settings.nats_stream_replicas)
     consumer = Consumer(nats, unit_of_work, settings.service, "events", handlers(NoteUpload(), loops.wake))
 
@@ -81,8 +98,11 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
 
     return ServiceParts(
         name=settings.service,
-        register=lambda server: add_ClearingServiceServicer_to_server(api, server),
-        service_names=("citycard.clearing.v1.ClearingService",),
+        register=register,
+        service_names=(
+            "citycard.clearing.v1.ClearingService",
+            "citycard.clearing.v1.CalendarService",
+        ),
         background=[
             ("relay", relay.run),
             ("events", consumer.run),

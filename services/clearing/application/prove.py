@@ -164,6 +164,7 @@ class Prove:
                 centre=self._centre,
                 records_digest=await uow.windows.records_digest(participant.number, statement.settlement_date),
                 previous_link=previous,
+                terms=await uow.windows.terms(participant.number, statement.settlement_date),
             )
             chain.look(statement.number == number + 1 and statement.chain_hash == again.chain_hash, what)
             statements.look(again == statement, what)

@@ -15,8 +15,9 @@ from libs.records.batch import FileType, encode_batch
 from libs.records.numbers import institution_text
 from libs.records.statement import StatementLine, encode_statement
 from services.clearing.domain.judgement import ORDER_DEPENDENT_CODES
-from services.clearing.domain.participant import Participant, payout_date
+from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position
+from services.clearing.domain.terms import Terms, plain_terms
 
 _BP = 10_000
 FIRST_LINK = bytes(32)
@@ -92,6 +93,7 @@ def make_statement(
     centre: str,
     records_digest: bytes,
     previous_link: bytes,
+    terms: Terms | None = None,
 ) -> Statement:
     """The statement of a window.
 
@@ -103,10 +105,12 @@ def make_statement(
         centre: Institution id of the centre, 16 hexadecimal digits, the sender of the file.
         records_digest: Over the ordered records.
         previous_link: Chain hash of the participant's statement before, `FIRST_LINK` for the first.
+        terms: What else it is made by; without them the plain ones.
     """
+    terms = terms or plain_terms(settlement_date)
     taken = [whatever_the_order(position) for position in positions if position.key.taken]
     paid = [position for position in taken if position.key.paid]
-    pay_day = payout_date(settlement_date)
+    pay_day = terms.payout_date
     lines = []
     for issuer, acquirer, operator in sorted({(p.key.issuer, p.key.acquirer, p.key.operator) for p in paid}):
         of_line = [p for p in paid if (p.key.issuer, p.key.acquirer, p.key.operator) == (issuer, acquirer, operator)]

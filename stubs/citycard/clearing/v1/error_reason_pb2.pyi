@@ -52,6 +52,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS: another pack begins at the same instant."""
     ERROR_REASON_FARE_PACK_UNKNOWN: _ErrorReason.ValueType  # 14
     """NOT_FOUND: no fare pack was in force at the record's instant."""
+    ERROR_REASON_CALENDAR_INVALID: _ErrorReason.ValueType  # 40
+    """INVALID_ARGUMENT: the calendar cannot be used."""
+    ERROR_REASON_CALENDAR_UNKNOWN: _ErrorReason.ValueType  # 41
+    """NOT_FOUND: no such calendar, or none of its versions holds yet."""
+    ERROR_REASON_CALENDAR_EXISTS: _ErrorReason.ValueType  # 42
+    """ALREADY_EXISTS: another version of the calendar begins on the same day."""
+    ERROR_REASON_DAY_CLOSED: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION: a settlement date that the change would touch is closed."""
+    ERROR_REASON_DAY_BEGUN: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION: the settlement date has begun, or a later rule stands."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the clearing service; public for ever."""
@@ -86,4 +96,14 @@ ERROR_REASON_FARE_PACK_EXISTS: ErrorReason.ValueType  # 13
 """ALREADY_EXISTS: another pack begins at the same instant."""
 ERROR_REASON_FARE_PACK_UNKNOWN: ErrorReason.ValueType  # 14
 """NOT_FOUND: no fare pack was in force at the record's instant."""
+ERROR_REASON_CALENDAR_INVALID: ErrorReason.ValueType  # 40
+"""INVALID_ARGUMENT: the calendar cannot be used."""
+ERROR_REASON_CALENDAR_UNKNOWN: ErrorReason.ValueType  # 41
+"""NOT_FOUND: no such calendar, or none of its versions holds yet."""
+ERROR_REASON_CALENDAR_EXISTS: ErrorReason.ValueType  # 42
+"""ALREADY_EXISTS: another version of the calendar begins on the same day."""
+ERROR_REASON_DAY_CLOSED: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION: a settlement date that the change would touch is closed."""
+ERROR_REASON_DAY_BEGUN: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION: the settlement date has begun, or a later rule stands."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,33 @@
+"""Why calendars, suspense, settlement and day runs say no; the reasons are those of the service's `ErrorReason`."""
+
+from libs.errors import AlreadyExists, InvalidInput, NotFound, Refusal
+
+
+class CalendarInvalid(InvalidInput):
+    """The calendar cannot be used; facts `fault`, `where`."""
+
+    reason = "CALENDAR_INVALID"
+
+
+class CalendarUnknown(NotFound):
+    """No such calendar, or none of its versions holds yet; fact `calendar`."""
+
+    reason = "CALENDAR_UNKNOWN"
+
+
+class CalendarExists(AlreadyExists):
+    """Another version begins on the same day; facts `calendar`, `effective_date`."""
+
+    reason = "CALENDAR_EXISTS"
+
+
+class DayClosed(Refusal):
+    """A settlement date that the change would touch is closed; fact `window`."""
+
+    reason = "DAY_CLOSED"
+
+
+class DayBegun(Refusal):
+    """The settlement date has begun, or a later rule stands; facts `participant`, `settlement_date`."""
+
+    reason = "DAY_BEGUN"

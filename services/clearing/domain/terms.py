@@ -1,0 +1,22 @@
+"""What a statement is made by beside its positions: kept with it, so that it can be made again for ever."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from services.clearing.domain.calendar import WEEKDAYS
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms in force for one window when it was closed.
+
+    Attributes:
+        payout_date: First working day after the settlement date, by the participant's calendar.
+    """
+
+    payout_date: date
+
+
+def plain_terms(settlement_date: date) -> Terms:
+    """The terms of a window that nothing was ever arranged for."""
+    return Terms(payout_date=WEEKDAYS.working_day_after(settlement_date))
