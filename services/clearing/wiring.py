@@ -3,6 +3,7 @@
 import grpc
 from citycard.clearing.v1.calendar_service_pb2_grpc import add_CalendarServiceServicer_to_server
 from citycard.clearing.v1.clearing_service_pb2_grpc import add_ClearingServiceServicer_to_server
+from citycard.clearing.v1.suspense_service_pb2_grpc import add_SuspenseServiceServicer_to_server
 from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGatewayServiceStub
 
 from libs.keystore.sealed import Passphrase, SealedKeyStore
@@ -18,10 +19,12 @@ from services.clearing.adapters.gateway import GrpcGateway
 from services.clearing.adapters.grpc_api import ClearingApi, UseCases
 from services.clearing.adapters.loops import Loops
 from services.clearing.adapters.sql import ClearingUnitOfWork
+from services.clearing.adapters.suspense_api import SuspenseApi, SuspenseUseCases
 from services.clearing.application.calendars import Calendars, PublishCalendar, SetDayRule
 from services.clearing.application.close_window import CloseWindow
 from services.clearing.application.fare_audit import FareAudit, PublishFarePack
 from services.clearing.application.find_gaps import FindGaps, ListGaps
+from services.clearing.application.further_results import FurtherResults, MakeFurtherResults
 from services.clearing.application.get_result import GetResult
 from services.clearing.application.intake import NoteUpload, Reconcile
 from services.clearing.application.judge_files import JudgeFiles
@@ -30,6 +33,14 @@ from services.clearing.application.post_set import PostSet
 from services.clearing.application.prove import Prove
 from services.clearing.application.queries import Queries
 from services.clearing.application.rejudge import Rejudge
+from services.clearing.application.suspense import (
+    ApproveSuspenseItem,
+    CorrectSuspenseItem,
+    DecideSuspenseItem,
+    InvestigateSuspenseItem,
+    SetLiabilityRule,
+    SuspenseReads,
+)
 from services.clearing.settings import ClearingSettings
 
 
@@ -81,9 +92,23 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
         )
     )
 
+    suspense = SuspenseApi(
+        SuspenseUseCases(
+            investigate=InvestigateSuspenseItem(unit_of_work, clock),
+            correct=CorrectSuspenseItem(unit_of_work, clock),
+            decide=DecideSuspenseItem(unit_of_work, clock),
+            approve=ApproveSuspenseItem(unit_of_work, clock),
+            set_rule=SetLiabilityRule(unit_of_work),
+            reads=SuspenseReads(unit_of_work, gateway, clock),
+            make_results=MakeFurtherResults(unit_of_work, clock, centre_institution_id=centre),
+            results=FurtherResults(unit_of_work),
+        )
+    )
+
     def register(server: grpc.aio.Server) -> None:
         add_ClearingServiceServicer_to_server(api, server)
         add_CalendarServiceServicer_to_server(calendars, server)
+        add_SuspenseServiceServicer_to_server(suspense, server)
 
     relay = Relay(engine, nats, settings.service, replicas=settings.nats_stream_replicas)
     consumer = Consumer(nats, unit_of_work, settings.service, "events", handlers(NoteUpload(), loops.wake))
@@ -102,6 +127,7 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
         service_names=(
             "citycard.clearing.v1.ClearingService",
             "citycard.clearing.v1.CalendarService",
+            "citycard.clearing.v1.SuspenseService",
         ),
         background=[
             ("relay", relay.run),

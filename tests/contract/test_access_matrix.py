@@ -19,7 +19,7 @@ import pytest
 from citycard.account.v1 import account_service_pb2
 from citycard.blacklist.v1 import blacklist_service_pb2
 from citycard.card.v1 import card_service_pb2
-from citycard.clearing.v1 import calendar_service_pb2, clearing_service_pb2
+from citycard.clearing.v1 import calendar_service_pb2, clearing_service_pb2, suspense_service_pb2
 from citycard.participant.v1 import participant_service_pb2
 from citycard.terminal_gw.v1 import terminal_gw_service_pb2
 from cryptography import x509
@@ -45,6 +45,7 @@ MODULES = (
     card_service_pb2,
     clearing_service_pb2,
     participant_service_pb2,
+    suspense_service_pb2,
     terminal_gw_service_pb2,
 )
 SERVICES: list[ServiceDescriptor] = [one for module in MODULES for one in module.DESCRIPTOR.services_by_name.values()]

@@ -1,11 +1,14 @@
 """How the gRPC adapters read names, days and scopes of requests."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
 from citycard.common.v1 import types_pb2
 
 from libs.errors import RequestMalformed
 from libs.runtime.identity import Identity, Role
+
+_PART = 64 * 1024
 
 
 def bare(name: str) -> str:
@@ -50,3 +53,9 @@ def scope(identity: Identity, asked: str) -> str | None:
     if wanted:
         identity.must_own(wanted)
     return wanted or None
+
+
+def file_parts(content: bytes) -> Iterator[bytes]:
+    """A file in pieces of 64 KiB, as calls stream it."""
+    for start in range(0, len(content), _PART):
+        yield content[start : start + _PART]

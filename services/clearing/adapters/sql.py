@@ -11,14 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.runtime.database import UnitOfWork, driver_connection
 from libs.runtime.requests import decode_answer, encode_answer
+from services.clearing.adapters.adjustments import SqlAdjustments
 from services.clearing.adapters.audits import SqlAudits
 from services.clearing.adapters.calendars import SqlCalendars
 from services.clearing.adapters.files import SqlFiles
+from services.clearing.adapters.further_results import SqlFurtherResults
 from services.clearing.adapters.gaps import SqlGaps
 from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
 from services.clearing.adapters.registries import SqlRegistries
+from services.clearing.adapters.suspense import SqlSuspense
 from services.clearing.application.ports import StoredRecord, WindowRow
 from services.clearing.domain.calendar import DayRule
 from services.clearing.domain.judgement import ORDER_DEPENDENT_CODES
@@ -161,8 +164,10 @@ class SqlWindows:
         query = text(
             "SELECT w.settlement_date FROM settlement_window w WHERE w.participant = :participant "
             "AND w.closed_at IS NULL "
-            "AND w.settlement_date < :day AND EXISTS (SELECT FROM position_delta d WHERE d.participant = w.participant "
-            "AND d.settlement_date = w.settlement_date) ORDER BY w.settlement_date LIMIT 1"
+            "AND w.settlement_date < :day AND (EXISTS (SELECT FROM position_delta d "
+            "WHERE d.participant = w.participant AND d.settlement_date = w.settlement_date) "
+            "OR EXISTS (SELECT FROM adjustment a WHERE a.participant = w.participant "
+            "AND a.settlement_date = w.settlement_date)) ORDER BY w.settlement_date LIMIT 1"
         )
         values = {"participant": participant.number, "day": settlement_date}
         found: date | None = (await self._connection.execute(query, values)).scalar()
@@ -378,6 +383,9 @@ class ClearingUnitOfWork(UnitOfWork):
     records: SqlRecords
     proofs: SqlProofs
     calendars: SqlCalendars
+    adjustments: SqlAdjustments
+    suspense: SqlSuspense
+    further_results: SqlFurtherResults
 
     async def _open(self) -> None:
         self.participants = SqlParticipants(self.connection)
@@ -390,3 +398,6 @@ class ClearingUnitOfWork(UnitOfWork):
         self.records = SqlRecords(self.connection)
         self.proofs = SqlProofs(self.connection)
         self.calendars = SqlCalendars(self.connection)
+        self.adjustments = SqlAdjustments(self.connection)
+        self.suspense = SqlSuspense(self.connection)
+        self.further_results = SqlFurtherResults(self.connection)

@@ -398,6 +398,9 @@ class UnitOfWork(Protocol):
     records: Any
     proofs: Any
     calendars: Any
+    adjustments: Any
+    suspense: Any
+    further_results: Any
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(

@@ -16,6 +16,7 @@ from libs.records import otr
 from services.clearing.application.messages import timestamp
 from services.clearing.application.ports import StoredFile, UnitOfWork
 from services.clearing.application.prepare import Prepared, joined, verify
+from services.clearing.application.suspend import suspend
 from services.clearing.domain.audit import audit
 from services.clearing.domain.judgement import I64, Judgement, Known, judge, needs_tac
 from services.clearing.domain.participant import Participant
@@ -103,13 +104,16 @@ class PostSet:
         await uow.postings.add_records(
             records, digests, times_s, known, judgement, file_ids, indexes, counted_for, settlement_day, now
         )
+        rest = await suspend(
+            uow, records, digests, known, judgement, file_ids, indexes, counted_for, settlement_day, now, first=first
+        )
         packs = await uow.audits.packs()
         if packs:
             found = audit(records, times_s, counted_for, judgement.takes, packs)
             await uow.audits.add_deviations(records, found, known.card, counted_for, settlement_day)
         names = {number: one.id for number, one in by_number.items()}
         files = sorted({one.file.name for one in slices})
-        positions = positions_of(records, judgement, counted_for, settlement_day)
+        positions = positions_of(records, judgement, counted_for, settlement_day, rest)
         # Invariant I2 is asserted where the money moves: what does not add up is never committed.
         assert sum(position.record_count for position in positions) == len(records), "counts in = counts out"
         if not first:

@@ -17,4 +17,7 @@ async def calendar_of(uow: UnitOfWork, participant: Participant, settlement_date
 async def terms_of(uow: UnitOfWork, participant: Participant, settlement_date: date) -> Terms:
     """What the statement of a window is made by beside its positions."""
     calendar = await calendar_of(uow, participant, settlement_date)
-    return Terms(payout_date=calendar.working_day_after(settlement_date))
+    return Terms(
+        payout_date=calendar.working_day_after(settlement_date),
+        adjustments=tuple(await uow.adjustments.of_window(participant.number, settlement_date)),
+    )

@@ -31,3 +31,39 @@ class DayBegun(Refusal):
     """The settlement date has begun, or a later rule stands; facts `participant`, `settlement_date`."""
 
     reason = "DAY_BEGUN"
+
+
+class SuspenseUnknown(NotFound):
+    """No such suspense item; fact `item`."""
+
+    reason = "SUSPENSE_UNKNOWN"
+
+
+class SuspenseStateForbids(Refusal):
+    """The item's state does not allow it; facts `item`, `state`."""
+
+    reason = "SUSPENSE_STATE_FORBIDS"
+
+
+class DecisionForbidden(Refusal):
+    """The decision makes no sense for the item; facts `item`, `decision`."""
+
+    reason = "DECISION_FORBIDDEN"
+
+
+class SplitWrong(InvalidInput):
+    """The shares do not sum to what is open; facts `item`, `amount_fen`, `total_fen`."""
+
+    reason = "SPLIT_WRONG"
+
+
+class SamePerson(Refusal):
+    """Who decided or made it cannot approve it; fact `person`."""
+
+    reason = "SAME_PERSON"
+
+
+class ResultUnknown(NotFound):
+    """No such further result file; fact `result`."""
+
+    reason = "RESULT_UNKNOWN"

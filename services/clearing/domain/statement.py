@@ -112,7 +112,11 @@ def make_statement(
     paid = [position for position in taken if position.key.paid]
     pay_day = terms.payout_date
     lines = []
-    for issuer, acquirer, operator in sorted({(p.key.issuer, p.key.acquirer, p.key.operator) for p in paid}):
+    keys = {(p.key.issuer, p.key.acquirer, p.key.operator) for p in paid}
+    # What no record of the window made stands on the participant's own line with the issuer that it is about.
+    mine = (participant.institution_id, participant.operator_number)
+    keys |= {(one.issuer, *mine) for one in terms.adjustments}
+    for issuer, acquirer, operator in sorted(keys):
         of_line = [p for p in paid if (p.key.issuer, p.key.acquirer, p.key.operator) == (issuer, acquirer, operator)]
         gross = sum(p.amount_fen for p in of_line)
         lines.append(
@@ -128,7 +132,9 @@ def make_statement(
                 gross_fen=gross,
                 subsidy_fen=0,
                 fee_fen=fee_of(gross, participant.fee_rate_bp),
-                adjustment_fen=0,
+                adjustment_fen=sum(
+                    one.amount_fen for one in terms.adjustments if (one.issuer, *mine) == (issuer, acquirer, operator)
+                ),
                 payout_date=pay_day,
                 statement_number=number,
             )
@@ -139,7 +145,7 @@ def make_statement(
         gross_fen=sum(line.gross_fen for line in lines),
         subsidy_fen=0,
         fee_fen=sum(line.fee_fen for line in lines),
-        adjustment_fen=0,
+        adjustment_fen=sum(line.adjustment_fen for line in lines),
     )
     st_file = encode_batch(
         FileType.ST,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 
+from services.clearing.domain.adjustment import Adjustment
 from services.clearing.domain.calendar import WEEKDAYS
 
 
@@ -12,9 +13,11 @@ class Terms:
 
     Attributes:
         payout_date: First working day after the settlement date, by the participant's calendar.
+        adjustments: What the window holds beside its records.
     """
 
     payout_date: date
+    adjustments: tuple[Adjustment, ...] = ()
 
 
 def plain_terms(settlement_date: date) -> Terms:

@@ -62,6 +62,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: a settlement date that the change would touch is closed."""
     ERROR_REASON_DAY_BEGUN: _ErrorReason.ValueType  # 44
     """FAILED_PRECONDITION: the settlement date has begun, or a later rule stands."""
+    ERROR_REASON_SUSPENSE_UNKNOWN: _ErrorReason.ValueType  # 45
+    """NOT_FOUND: no such suspense item."""
+    ERROR_REASON_SUSPENSE_STATE_FORBIDS: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION: the suspense item's state does not allow it."""
+    ERROR_REASON_DECISION_FORBIDDEN: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION: the decision makes no sense for the suspense item."""
+    ERROR_REASON_SPLIT_WRONG: _ErrorReason.ValueType  # 48
+    """INVALID_ARGUMENT: the shares do not sum to what is open."""
+    ERROR_REASON_SAME_PERSON: _ErrorReason.ValueType  # 49
+    """FAILED_PRECONDITION: who decided or made it cannot approve it."""
+    ERROR_REASON_RESULT_UNKNOWN: _ErrorReason.ValueType  # 50
+    """NOT_FOUND: no such further result file."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the clearing service; public for ever."""
@@ -106,4 +118,16 @@ ERROR_REASON_DAY_CLOSED: ErrorReason.ValueType  # 43
 """FAILED_PRECONDITION: a settlement date that the change would touch is closed."""
 ERROR_REASON_DAY_BEGUN: ErrorReason.ValueType  # 44
 """FAILED_PRECONDITION: the settlement date has begun, or a later rule stands."""
+ERROR_REASON_SUSPENSE_UNKNOWN: ErrorReason.ValueType  # 45
+"""NOT_FOUND: no such suspense item."""
+ERROR_REASON_SUSPENSE_STATE_FORBIDS: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION: the suspense item's state does not allow it."""
+ERROR_REASON_DECISION_FORBIDDEN: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION: the decision makes no sense for the suspense item."""
+ERROR_REASON_SPLIT_WRONG: ErrorReason.ValueType  # 48
+"""INVALID_ARGUMENT: the shares do not sum to what is open."""
+ERROR_REASON_SAME_PERSON: ErrorReason.ValueType  # 49
+"""FAILED_PRECONDITION: who decided or made it cannot approve it."""
+ERROR_REASON_RESULT_UNKNOWN: ErrorReason.ValueType  # 50
+"""NOT_FOUND: no such further result file."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
