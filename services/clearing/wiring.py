@@ -1,6 +1,7 @@
 """The only place that builds adapters and hands them to use cases."""
 
 import grpc
+from citycard.clearing.v1.apportionment_service_pb2_grpc import add_ApportionmentServiceServicer_to_server
 from citycard.clearing.v1.calendar_service_pb2_grpc import add_CalendarServiceServicer_to_server
 from citycard.clearing.v1.clearing_service_pb2_grpc import add_ClearingServiceServicer_to_server
 from citycard.clearing.v1.suspense_service_pb2_grpc import add_SuspenseServiceServicer_to_server
@@ -13,6 +14,7 @@ from libs.runtime.database import check_database, create_engine
 from libs.runtime.events import connect_nats
 from libs.runtime.relay import Relay
 from libs.runtime.server import ServiceParts
+from services.clearing.adapters.apportionment_api import ApportionmentApi, ApportionmentUseCases
 from services.clearing.adapters.calendar_api import CalendarApi, CalendarUseCases
 from services.clearing.adapters.events_in import handlers
 from services.clearing.adapters.gateway import GrpcGateway
@@ -20,6 +22,7 @@ from services.clearing.adapters.grpc_api import ClearingApi, UseCases
 from services.clearing.adapters.loops import Loops
 from services.clearing.adapters.sql import ClearingUnitOfWork
 from services.clearing.adapters.suspense_api import SuspenseApi, SuspenseUseCases
+from services.clearing.application.apportionment import ApportionmentReads, CarryShares, PublishRules
 from services.clearing.application.calendars import Calendars, PublishCalendar, SetDayRule
 from services.clearing.application.close_window import CloseWindow
 from services.clearing.application.fare_audit import FareAudit, PublishFarePack
@@ -105,10 +108,19 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
         )
     )
 
+    apportionment = ApportionmentApi(
+        ApportionmentUseCases(
+            publish=PublishRules(unit_of_work, clock),
+            carry=CarryShares(unit_of_work, clock),
+            reads=ApportionmentReads(unit_of_work),
+        )
+    )
+
     def register(server: grpc.aio.Server) -> None:
         add_ClearingServiceServicer_to_server(api, server)
         add_CalendarServiceServicer_to_server(calendars, server)
         add_SuspenseServiceServicer_to_server(suspense, server)
+        add_ApportionmentServiceServicer_to_server(apportionment, server)
 
     relay = Relay(engine, nats, settings.service, replicas=settings.nats_stream_replicas)
     consumer = Consumer(nats, unit_of_work, settings.service, "events", handlers(NoteUpload(), loops.wake))
@@ -128,6 +140,7 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             "citycard.clearing.v1.ClearingService",
             "citycard.clearing.v1.CalendarService",
             "citycard.clearing.v1.SuspenseService",
+            "citycard.clearing.v1.ApportionmentService",
         ),
         background=[
             ("relay", relay.run),

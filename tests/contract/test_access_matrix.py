@@ -19,7 +19,12 @@ import pytest
 from citycard.account.v1 import account_service_pb2
 from citycard.blacklist.v1 import blacklist_service_pb2
 from citycard.card.v1 import card_service_pb2
-from citycard.clearing.v1 import calendar_service_pb2, clearing_service_pb2, suspense_service_pb2
+from citycard.clearing.v1 import (
+    apportionment_service_pb2,
+    calendar_service_pb2,
+    clearing_service_pb2,
+    suspense_service_pb2,
+)
 from citycard.participant.v1 import participant_service_pb2
 from citycard.terminal_gw.v1 import terminal_gw_service_pb2
 from cryptography import x509
@@ -40,6 +45,7 @@ from libs.testkit.server import RunningServer, TestCertificates, a_settings, run
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (
     account_service_pb2,
+    apportionment_service_pb2,
     blacklist_service_pb2,
     calendar_service_pb2,
     card_service_pb2,

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.runtime.database import UnitOfWork, driver_connection
 from libs.runtime.requests import decode_answer, encode_answer
 from services.clearing.adapters.adjustments import SqlAdjustments
+from services.clearing.adapters.apportionment import SqlApportionment
 from services.clearing.adapters.audits import SqlAudits
 from services.clearing.adapters.calendars import SqlCalendars
 from services.clearing.adapters.files import SqlFiles
@@ -167,7 +168,9 @@ class SqlWindows:
             "AND w.settlement_date < :day AND (EXISTS (SELECT FROM position_delta d "
             "WHERE d.participant = w.participant AND d.settlement_date = w.settlement_date) "
             "OR EXISTS (SELECT FROM adjustment a WHERE a.participant = w.participant "
-            "AND a.settlement_date = w.settlement_date)) ORDER BY w.settlement_date LIMIT 1"
+            "AND a.settlement_date = w.settlement_date) OR EXISTS (SELECT FROM fare_share f "
+            "WHERE f.party = w.participant AND f.party_day = w.settlement_date AND f.party <> f.owner)) ORDER BY "
+            "w.settlement_date LIMIT 1"
         )
         values = {"participant": participant.number, "day": settlement_date}
         found: date | None = (await self._connection.execute(query, values)).scalar()
@@ -384,6 +387,7 @@ class ClearingUnitOfWork(UnitOfWork):
     proofs: SqlProofs
     calendars: SqlCalendars
     adjustments: SqlAdjustments
+    apportionment: SqlApportionment
     suspense: SqlSuspense
     further_results: SqlFurtherResults
 
@@ -401,3 +405,4 @@ class ClearingUnitOfWork(UnitOfWork):
         self.adjustments = SqlAdjustments(self.connection)
         self.suspense = SqlSuspense(self.connection)
         self.further_results = SqlFurtherResults(self.connection)
+        self.apportionment = SqlApportionment(self.connection)

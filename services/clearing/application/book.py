@@ -8,9 +8,13 @@ from citycard.clearing.v1 import events_pb2 as events
 
 from services.clearing.application.messages import timestamp
 from services.clearing.application.ports import UnitOfWork
-from services.clearing.domain.adjustment import Adjustment, BookPosting, check_balance
+from services.clearing.domain.adjustment import PAYABLE, Adjustment, BookPosting, check_balance
+from services.clearing.domain.apportion import AUTHORITY
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import PostingLine
+from services.clearing.domain.terms import Terms
+
+RECEIVABLE_FROM_AUTHORITIES = "accounts/1224"
 
 
 async def post(
@@ -32,16 +36,35 @@ async def post(
         The window of each participant (surrogate) that the adjustments fell into.
     """
     check_balance(lines, adjustments, {one.number: one.id for one in participants})
-    posting = BookPosting(uuid.uuid4(), event, reference, tuple(lines))
     windows: dict[int, date] = {}
     touched = {one.participant for one in adjustments}
     # By number, as posting does: two transactions take their windows in one order.
     for one in sorted(participants, key=lambda who: who.number):
         if one.number in touched:
             windows[one.number] = await uow.postings.open_window(one.number, one.settlement_date(at))
-    await uow.adjustments.add_posting(posting, at)
+    posting = await send(uow, event, reference, lines, at)
     if adjustments:
         await uow.adjustments.add(posting, [(windows[one.participant], one) for one in adjustments])
+    return windows
+
+
+def subsidy_lines(participant: str, terms: Terms) -> list[PostingLine]:
+    """Lines of the book of what authorities bear of a window's discounts: 1224 to 2203 (section 9)."""
+    sums: dict[str, int] = {}
+    for one in terms.fundings:
+        if one.funder.startswith(AUTHORITY):
+            name = one.funder.removeprefix(AUTHORITY)
+            sums[name] = sums.get(name, 0) + one.amount_fen
+    return [
+        PostingLine(f"{RECEIVABLE_FROM_AUTHORITIES}.{name}", f"{PAYABLE}.{participant}", amount, 0)
+        for name, amount in sorted(sums.items())
+    ]
+
+
+async def send(uow: UnitOfWork, event: str, reference: str, lines: Sequence[PostingLine], at: datetime) -> BookPosting:
+    """Store lines of the book and tell the ledger; for what stands in a statement by itself, without an adjustment."""
+    posting = BookPosting(uuid.uuid4(), event, reference, tuple(lines))
+    await uow.adjustments.add_posting(posting, at)
     await uow.outbox.add(
         [
             events.BookPosted(
@@ -61,4 +84,4 @@ async def post(
             )
         ]
     )
-    return windows
+    return posting

@@ -6,6 +6,7 @@ from datetime import date
 from citycard.clearing.v1 import events_pb2 as events
 
 from libs.clock import Clock
+from services.clearing.application.book import send, subsidy_lines
 from services.clearing.application.intake import Reconcile
 from services.clearing.application.messages import day, timestamp, window_name
 from services.clearing.application.ports import UnitOfWork
@@ -70,6 +71,9 @@ class CloseWindow:
                 terms=terms,
             )
             now = self._clock.now()
+            subsidies = subsidy_lines(participant, terms)
+            if subsidies:
+                await send(uow, "subsidy", window_name(participant, settlement_date), subsidies, now)
             await uow.windows.close(found, statement, terms, now)
             await uow.outbox.add(
                 [

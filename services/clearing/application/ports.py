@@ -399,6 +399,7 @@ class UnitOfWork(Protocol):
     proofs: Any
     calendars: Any
     adjustments: Any
+    apportionment: Any
     suspense: Any
     further_results: Any
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,7 @@ class Prove:
         positions = Line("I6", "positions = sums recomputed from the uploads")
         statements = Line("I12", "statements recomputed from the uploads equal the stored ones, byte for byte")
         chain = Line("I7", "statements of each participant are numbered without a gap and linked by their hashes")
+        shared = Line("I9", "apportioned shares = fares paid, by participant and day that rules hold for")
         suspended = Line("B4", "open suspense items that debited cards = balances of 2205")
         folded = Line("I10", "every batch was folded by the ledger")
         async with self._unit_of_work() as uow:
@@ -97,9 +99,10 @@ class Prove:
             _prove_suspense(await uow.suspense.debited_sums(), sums.ledger, suspended)
             stored = await uow.proofs.position_sums()
             _prove_positions(stored, found, positions)
+            _prove_shares(stored, await uow.apportionment.share_sums(), shared)
             await self._prove_statements(uow, participants, found, statements, chain)
         return Proof(
-            lines=(balance, counts, kept, once, positions, suspended, chain, folded, statements),
+            lines=(balance, counts, kept, once, positions, shared, suspended, chain, folded, statements),
             file_count=sums.files,
             record_count=sums.records_in_files,
             movement_count=sums.movements,
@@ -189,6 +192,20 @@ def _wrong_rows(
     )
     wrong: npt.NDArray[Any] = indexes[~same]
     return wrong
+
+
+def _prove_shares(
+    stored: dict[tuple[Any, ...], tuple[int, int, int]], shares: dict[tuple[int, date], int], line: Line
+) -> None:
+    """Shares against the fares of every day that has any: rules begin with a day that nothing was posted for."""
+    fares: dict[tuple[int, date], int] = {}
+    for parts, sums in stored.items():
+        key = PositionKey(*parts)
+        if key.paid:
+            fares[key.participant, key.settlement_date] = fares.get((key.participant, key.settlement_date), 0) + sums[1]
+    for window, share in shares.items():
+        fare = fares.get(window, 0)
+        line.look(share == fare, f"participant {window[0]} on {window[1]}: shares of {share} fen, fares of {fare} fen")
 
 
 def _prove_suspense(items: dict[str, int], ledger: tuple[tuple[str, int, int], ...], line: Line) -> None:

@@ -67,3 +67,15 @@ class ResultUnknown(NotFound):
     """No such further result file; fact `result`."""
 
     reason = "RESULT_UNKNOWN"
+
+
+class RulesInvalid(InvalidInput):
+    """The rules of apportionment cannot be applied; facts `where`, `fault`."""
+
+    reason = "RULES_INVALID"
+
+
+class RulesUnknown(NotFound):
+    """No rules of apportionment hold for the day; fact `settlement_date`."""
+
+    reason = "RULES_UNKNOWN"

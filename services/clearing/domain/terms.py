@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from services.clearing.domain.adjustment import Adjustment
+from services.clearing.domain.apportion import FeeRule, Funding
 from services.clearing.domain.calendar import WEEKDAYS
 
 
@@ -14,10 +15,14 @@ class Terms:
     Attributes:
         payout_date: First working day after the settlement date, by the participant's calendar.
         adjustments: What the window holds beside its records.
+        fees: The fee rules of the participant; none: the rate of its registration.
+        fundings: What others bear of the discounts that it gave.
     """
 
     payout_date: date
     adjustments: tuple[Adjustment, ...] = ()
+    fees: tuple[FeeRule, ...] = ()
+    fundings: tuple[Funding, ...] = ()
 
 
 def plain_terms(settlement_date: date) -> Terms:

@@ -157,17 +157,19 @@ def upgrade() -> None:
     for statement in _TABLES.split(";\n"):
         op.execute(statement)
     for code, condition, decision, zh, en in _RULES:
-        statement = text(
-            "INSERT INTO liability_rule (code, condition, decision, text_zh, text_en) VALUES (:code, :on, :do, "
+        insert = text(
+            "INSERT INTO liability_rule (code, condition, decision, text_zh, text_en) "
+            "VALUES (:code, :on, :do, "
             ":zh, :en)"
         )
-        op.execute(statement.bindparams(code=code, on=condition, do=decision, zh=zh, en=en))
+        op.execute(insert.bindparams(code=code, on=condition, do=decision, zh=zh, en=en))
     # What a card was issued with: the beginning of its ledger. Cards heard of before this have none.
     op.execute("ALTER TABLE card ADD COLUMN opening_fen bigint")
     op.execute("INSERT INTO counter (name, next) VALUES ('further_result', 1)")
     # What was taken and not paid before there were items, and what waits.
     op.execute(
-        "INSERT INTO suspense_item (digest, participant, payee, settlement_date, code, debited, amount_fen, issuer, jt, "
+        "INSERT INTO suspense_item (digest, participant, payee, settlement_date, code, debited, amount_fen, "
+        "issuer, jt, "
         "card_number, terminal_number, terminal_seq, file_id, file_index, opened_at) SELECT r.digest, r.participant, "
         "r.participant, r.settlement_date, r.code, true, r.amount_fen, c.issuer_id, c.jt, c.number, r.terminal_number, "
         "r.terminal_seq, r.file_id, r.file_index, f.judged_at FROM record r JOIN card c ON c.id = r.card_id "

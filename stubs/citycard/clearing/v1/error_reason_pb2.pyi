@@ -74,6 +74,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: who decided or made it cannot approve it."""
     ERROR_REASON_RESULT_UNKNOWN: _ErrorReason.ValueType  # 50
     """NOT_FOUND: no such further result file."""
+    ERROR_REASON_RULES_INVALID: _ErrorReason.ValueType  # 51
+    """INVALID_ARGUMENT: the rules of apportionment cannot be applied."""
+    ERROR_REASON_RULES_UNKNOWN: _ErrorReason.ValueType  # 52
+    """NOT_FOUND: no rules of apportionment hold for the day."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the clearing service; public for ever."""
@@ -130,4 +134,8 @@ ERROR_REASON_SAME_PERSON: ErrorReason.ValueType  # 49
 """FAILED_PRECONDITION: who decided or made it cannot approve it."""
 ERROR_REASON_RESULT_UNKNOWN: ErrorReason.ValueType  # 50
 """NOT_FOUND: no such further result file."""
+ERROR_REASON_RULES_INVALID: ErrorReason.ValueType  # 51
+"""INVALID_ARGUMENT: the rules of apportionment cannot be applied."""
+ERROR_REASON_RULES_UNKNOWN: ErrorReason.ValueType  # 52
+"""NOT_FOUND: no rules of apportionment hold for the day."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
