@@ -4,6 +4,7 @@ import grpc
 from citycard.clearing.v1.apportionment_service_pb2_grpc import add_ApportionmentServiceServicer_to_server
 from citycard.clearing.v1.calendar_service_pb2_grpc import add_CalendarServiceServicer_to_server
 from citycard.clearing.v1.clearing_service_pb2_grpc import add_ClearingServiceServicer_to_server
+from citycard.clearing.v1.statement_service_pb2_grpc import add_StatementServiceServicer_to_server
 from citycard.clearing.v1.suspense_service_pb2_grpc import add_SuspenseServiceServicer_to_server
 from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGatewayServiceStub
 
@@ -20,7 +21,10 @@ from services.clearing.adapters.events_in import handlers
 from services.clearing.adapters.gateway import GrpcGateway
 from services.clearing.adapters.grpc_api import ClearingApi, UseCases
 from services.clearing.adapters.loops import Loops
+from services.clearing.adapters.signer import Signer
 from services.clearing.adapters.sql import ClearingUnitOfWork
+from services.clearing.adapters.statement_api import StatementApi
+from services.clearing.adapters.statement_xlsx import render
 from services.clearing.adapters.suspense_api import SuspenseApi, SuspenseUseCases
 from services.clearing.application.apportionment import ApportionmentReads, CarryShares, PublishRules
 from services.clearing.application.calendars import Calendars, PublishCalendar, SetDayRule
@@ -36,6 +40,7 @@ from services.clearing.application.post_set import PostSet
 from services.clearing.application.prove import Prove
 from services.clearing.application.queries import Queries
 from services.clearing.application.rejudge import Rejudge
+from services.clearing.application.statement_forms import SettlementModels, StatementForms
 from services.clearing.application.suspense import (
     ApproveSuspenseItem,
     CorrectSuspenseItem,
@@ -116,11 +121,15 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
         )
     )
 
+    forms = StatementForms(unit_of_work, clock, Signer(settings.statement_key_file), render)
+    statements = StatementApi(forms, SettlementModels(unit_of_work, clock))
+
     def register(server: grpc.aio.Server) -> None:
         add_ClearingServiceServicer_to_server(api, server)
         add_CalendarServiceServicer_to_server(calendars, server)
         add_SuspenseServiceServicer_to_server(suspense, server)
         add_ApportionmentServiceServicer_to_server(apportionment, server)
+        add_StatementServiceServicer_to_server(statements, server)
 
     relay = Relay(engine, nats, settings.service, replicas=settings.nats_stream_replicas)
     consumer = Consumer(nats, unit_of_work, settings.service, "events", handlers(NoteUpload(), loops.wake))
@@ -141,6 +150,7 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             "citycard.clearing.v1.CalendarService",
             "citycard.clearing.v1.SuspenseService",
             "citycard.clearing.v1.ApportionmentService",
+            "citycard.clearing.v1.StatementService",
         ),
         background=[
             ("relay", relay.run),

@@ -23,6 +23,7 @@ from citycard.clearing.v1 import (
     apportionment_service_pb2,
     calendar_service_pb2,
     clearing_service_pb2,
+    statement_service_pb2,
     suspense_service_pb2,
 )
 from citycard.participant.v1 import participant_service_pb2
@@ -51,6 +52,7 @@ MODULES = (
     card_service_pb2,
     clearing_service_pb2,
     participant_service_pb2,
+    statement_service_pb2,
     suspense_service_pb2,
     terminal_gw_service_pb2,
 )

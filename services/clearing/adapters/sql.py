@@ -22,6 +22,7 @@ from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
 from services.clearing.adapters.registries import SqlRegistries
+from services.clearing.adapters.signatures import SqlSignatures
 from services.clearing.adapters.suspense import SqlSuspense
 from services.clearing.application.ports import StoredRecord, WindowRow
 from services.clearing.domain.calendar import DayRule
@@ -389,6 +390,7 @@ class ClearingUnitOfWork(UnitOfWork):
     adjustments: SqlAdjustments
     apportionment: SqlApportionment
     suspense: SqlSuspense
+    signatures: SqlSignatures
     further_results: SqlFurtherResults
 
     async def _open(self) -> None:
@@ -406,3 +408,4 @@ class ClearingUnitOfWork(UnitOfWork):
         self.suspense = SqlSuspense(self.connection)
         self.further_results = SqlFurtherResults(self.connection)
         self.apportionment = SqlApportionment(self.connection)
+        self.signatures = SqlSignatures(self.connection)

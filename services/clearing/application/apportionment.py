@@ -105,7 +105,7 @@ class CarryShares:
             now, carried = self._clock.now(), 0
             fees: dict[str, int] = {}
             for line in statement_lines(statement):
-                issuer = _institution(line.issuer)
+                issuer = institution_of(line.issuer)
                 for fee in fees_of_line(mine, terms, issuer, line.operator, line.gross_fen, line.count):
                     if fee.payee and fee.amount_fen:
                         fees[fee.payee] = fees.get(fee.payee, 0) + fee.amount_fen
@@ -196,6 +196,6 @@ class ApportionmentReads:
         return DayTotals(totals, len(set(whole.values())) <= 1 and mine == positions)
 
 
-def _institution(text: str) -> str:
+def institution_of(text: str) -> str:
     """Digits of an institution id as its 16 hexadecimal digits."""
     return text.ljust(16, "F")

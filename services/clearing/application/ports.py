@@ -401,6 +401,7 @@ class UnitOfWork(Protocol):
     adjustments: Any
     apportionment: Any
     suspense: Any
+    signatures: Any
     further_results: Any
 
     async def __aenter__(self) -> Self: ...

@@ -79,3 +79,15 @@ class RulesUnknown(NotFound):
     """No rules of apportionment hold for the day; fact `settlement_date`."""
 
     reason = "RULES_UNKNOWN"
+
+
+class SigningKeyMissing(Refusal):
+    """The service was given no key to sign statements with."""
+
+    reason = "SIGNING_KEY_MISSING"
+
+
+class StatementUnsigned(Refusal):
+    """The statement is not signed yet; fact `statement`."""
+
+    reason = "STATEMENT_UNSIGNED"

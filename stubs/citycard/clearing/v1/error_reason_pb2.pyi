@@ -78,6 +78,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the rules of apportionment cannot be applied."""
     ERROR_REASON_RULES_UNKNOWN: _ErrorReason.ValueType  # 52
     """NOT_FOUND: no rules of apportionment hold for the day."""
+    ERROR_REASON_SIGNING_KEY_MISSING: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION: the service was given no key to sign statements with."""
+    ERROR_REASON_STATEMENT_UNSIGNED: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION: the statement is not signed yet."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the clearing service; public for ever."""
@@ -138,4 +142,8 @@ ERROR_REASON_RULES_INVALID: ErrorReason.ValueType  # 51
 """INVALID_ARGUMENT: the rules of apportionment cannot be applied."""
 ERROR_REASON_RULES_UNKNOWN: ErrorReason.ValueType  # 52
 """NOT_FOUND: no rules of apportionment hold for the day."""
+ERROR_REASON_SIGNING_KEY_MISSING: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION: the service was given no key to sign statements with."""
+ERROR_REASON_STATEMENT_UNSIGNED: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION: the statement is not signed yet."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
