@@ -4,6 +4,8 @@ import grpc
 from citycard.clearing.v1.apportionment_service_pb2_grpc import add_ApportionmentServiceServicer_to_server
 from citycard.clearing.v1.calendar_service_pb2_grpc import add_CalendarServiceServicer_to_server
 from citycard.clearing.v1.clearing_service_pb2_grpc import add_ClearingServiceServicer_to_server
+from citycard.clearing.v1.dispute_service_pb2_grpc import add_DisputeServiceServicer_to_server
+from citycard.clearing.v1.settlement_service_pb2_grpc import add_SettlementServiceServicer_to_server
 from citycard.clearing.v1.statement_service_pb2_grpc import add_StatementServiceServicer_to_server
 from citycard.clearing.v1.suspense_service_pb2_grpc import add_SuspenseServiceServicer_to_server
 from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGatewayServiceStub
@@ -17,10 +19,12 @@ from libs.runtime.relay import Relay
 from libs.runtime.server import ServiceParts
 from services.clearing.adapters.apportionment_api import ApportionmentApi, ApportionmentUseCases
 from services.clearing.adapters.calendar_api import CalendarApi, CalendarUseCases
+from services.clearing.adapters.dispute_api import DisputeApi, DisputeUseCases
 from services.clearing.adapters.events_in import handlers
 from services.clearing.adapters.gateway import GrpcGateway
 from services.clearing.adapters.grpc_api import ClearingApi, UseCases
 from services.clearing.adapters.loops import Loops
+from services.clearing.adapters.settlement_api import SettlementApi, SettlementUseCases
 from services.clearing.adapters.signer import Signer
 from services.clearing.adapters.sql import ClearingUnitOfWork
 from services.clearing.adapters.statement_api import StatementApi
@@ -29,6 +33,13 @@ from services.clearing.adapters.suspense_api import SuspenseApi, SuspenseUseCase
 from services.clearing.application.apportionment import ApportionmentReads, CarryShares, PublishRules
 from services.clearing.application.calendars import Calendars, PublishCalendar, SetDayRule
 from services.clearing.application.close_window import CloseWindow
+from services.clearing.application.disputes import (
+    AnswerDispute,
+    DecideAdjustment,
+    DisputeReads,
+    FileDisputes,
+    ProposeAdjustment,
+)
 from services.clearing.application.fare_audit import FareAudit, PublishFarePack
 from services.clearing.application.find_gaps import FindGaps, ListGaps
 from services.clearing.application.further_results import FurtherResults, MakeFurtherResults
@@ -40,6 +51,15 @@ from services.clearing.application.post_set import PostSet
 from services.clearing.application.prove import Prove
 from services.clearing.application.queries import Queries
 from services.clearing.application.rejudge import Rejudge
+from services.clearing.application.settlement import (
+    Caps,
+    ImportBankReturn,
+    LockPeriod,
+    MakeInstructions,
+    SendInstructions,
+    SetPaymentAccount,
+    SettlementReads,
+)
 from services.clearing.application.statement_forms import SettlementModels, StatementForms
 from services.clearing.application.suspense import (
     ApproveSuspenseItem,
@@ -124,12 +144,36 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
     forms = StatementForms(unit_of_work, clock, Signer(settings.statement_key_file), render)
     statements = StatementApi(forms, SettlementModels(unit_of_work, clock))
 
+    settlement = SettlementApi(
+        SettlementUseCases(
+            set_account=SetPaymentAccount(unit_of_work),
+            make=MakeInstructions(unit_of_work, clock),
+            send=SendInstructions(unit_of_work),
+            take=ImportBankReturn(unit_of_work, clock),
+            caps=Caps(unit_of_work, clock),
+            lock=LockPeriod(unit_of_work, clock),
+            reads=SettlementReads(unit_of_work, clock),
+        )
+    )
+    disputes = DisputeApi(
+        DisputeUseCases(
+            file=FileDisputes(unit_of_work, clock),
+            answer=AnswerDispute(unit_of_work, clock),
+            propose=ProposeAdjustment(unit_of_work, clock),
+            decide=DecideAdjustment(unit_of_work, clock),
+            reads=DisputeReads(unit_of_work),
+            clock=clock,
+        )
+    )
+
     def register(server: grpc.aio.Server) -> None:
         add_ClearingServiceServicer_to_server(api, server)
         add_CalendarServiceServicer_to_server(calendars, server)
         add_SuspenseServiceServicer_to_server(suspense, server)
         add_ApportionmentServiceServicer_to_server(apportionment, server)
         add_StatementServiceServicer_to_server(statements, server)
+        add_SettlementServiceServicer_to_server(settlement, server)
+        add_DisputeServiceServicer_to_server(disputes, server)
 
     relay = Relay(engine, nats, settings.service, replicas=settings.nats_stream_replicas)
     consumer = Consumer(nats, unit_of_work, settings.service, "events", handlers(NoteUpload(), loops.wake))
@@ -151,6 +195,8 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             "citycard.clearing.v1.SuspenseService",
             "citycard.clearing.v1.ApportionmentService",
             "citycard.clearing.v1.StatementService",
+            "citycard.clearing.v1.SettlementService",
+            "citycard.clearing.v1.DisputeService",
         ),
         background=[
             ("relay", relay.run),

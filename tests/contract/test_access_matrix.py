@@ -23,6 +23,8 @@ from citycard.clearing.v1 import (
     apportionment_service_pb2,
     calendar_service_pb2,
     clearing_service_pb2,
+    dispute_service_pb2,
+    settlement_service_pb2,
     statement_service_pb2,
     suspense_service_pb2,
 )
@@ -51,7 +53,9 @@ MODULES = (
     calendar_service_pb2,
     card_service_pb2,
     clearing_service_pb2,
+    dispute_service_pb2,
     participant_service_pb2,
+    settlement_service_pb2,
     statement_service_pb2,
     suspense_service_pb2,
     terminal_gw_service_pb2,

@@ -15,6 +15,7 @@ from services.clearing.adapters.adjustments import SqlAdjustments
 from services.clearing.adapters.apportionment import SqlApportionment
 from services.clearing.adapters.audits import SqlAudits
 from services.clearing.adapters.calendars import SqlCalendars
+from services.clearing.adapters.disputes import SqlDisputes
 from services.clearing.adapters.files import SqlFiles
 from services.clearing.adapters.further_results import SqlFurtherResults
 from services.clearing.adapters.gaps import SqlGaps
@@ -22,6 +23,7 @@ from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
 from services.clearing.adapters.registries import SqlRegistries
+from services.clearing.adapters.settlement import SqlSettlement
 from services.clearing.adapters.signatures import SqlSignatures
 from services.clearing.adapters.suspense import SqlSuspense
 from services.clearing.application.ports import StoredRecord, WindowRow
@@ -391,6 +393,8 @@ class ClearingUnitOfWork(UnitOfWork):
     apportionment: SqlApportionment
     suspense: SqlSuspense
     signatures: SqlSignatures
+    settlement: SqlSettlement
+    disputes: SqlDisputes
     further_results: SqlFurtherResults
 
     async def _open(self) -> None:
@@ -409,3 +413,5 @@ class ClearingUnitOfWork(UnitOfWork):
         self.further_results = SqlFurtherResults(self.connection)
         self.apportionment = SqlApportionment(self.connection)
         self.signatures = SqlSignatures(self.connection)
+        self.settlement = SqlSettlement(self.connection)
+        self.disputes = SqlDisputes(self.connection)

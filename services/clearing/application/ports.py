@@ -402,6 +402,8 @@ class UnitOfWork(Protocol):
     apportionment: Any
     suspense: Any
     signatures: Any
+    settlement: Any
+    disputes: Any
     further_results: Any
 
     async def __aenter__(self) -> Self: ...

@@ -91,3 +91,75 @@ class StatementUnsigned(Refusal):
     """The statement is not signed yet; fact `statement`."""
 
     reason = "STATEMENT_UNSIGNED"
+
+
+class PaymentAccountMissing(Refusal):
+    """Nobody said where the participant is paid; fact `participant`."""
+
+    reason = "PAYMENT_ACCOUNT_MISSING"
+
+
+class BankFileInvalid(InvalidInput):
+    """The bank's file cannot be taken; facts `row`, `fault`."""
+
+    reason = "BANK_FILE_INVALID"
+
+
+class PeriodOpen(Refusal):
+    """A window in the period is not closed; fact `window`."""
+
+    reason = "PERIOD_OPEN"
+
+
+class PeriodLocked(Refusal):
+    """The period is locked; fact `until`."""
+
+    reason = "PERIOD_LOCKED"
+
+
+class DisputeFileInvalid(InvalidInput):
+    """The file of disputes cannot be taken; fact `fault`."""
+
+    reason = "DISPUTE_FILE_INVALID"
+
+
+class DisputeTooLate(Refusal):
+    """The record settled more than 60 days ago; facts `record`, `settlement_date`."""
+
+    reason = "DISPUTE_TOO_LATE"
+
+
+class DisputeUnknown(NotFound):
+    """No such dispute; fact `dispute`."""
+
+    reason = "DISPUTE_UNKNOWN"
+
+
+class DisputeAnswered(Refusal):
+    """The dispute is answered already; fact `dispute`."""
+
+    reason = "DISPUTE_ANSWERED"
+
+
+class SuspenseOpen(Refusal):
+    """The record is an open suspense item, which is to be decided instead; fact `record`."""
+
+    reason = "SUSPENSE_OPEN"
+
+
+class AmountWrong(InvalidInput):
+    """More than was claimed, or than the record holds; facts `amount_fen`, `limit_fen`."""
+
+    reason = "AMOUNT_WRONG"
+
+
+class AdjustmentUnknown(NotFound):
+    """No such adjustment; fact `adjustment`."""
+
+    reason = "ADJUSTMENT_UNKNOWN"
+
+
+class AdjustmentDecided(Refusal):
+    """The adjustment is decided already; fact `adjustment`."""
+
+    reason = "ADJUSTMENT_DECIDED"

@@ -82,6 +82,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the service was given no key to sign statements with."""
     ERROR_REASON_STATEMENT_UNSIGNED: _ErrorReason.ValueType  # 54
     """FAILED_PRECONDITION: the statement is not signed yet."""
+    ERROR_REASON_PAYMENT_ACCOUNT_MISSING: _ErrorReason.ValueType  # 55
+    """FAILED_PRECONDITION: nobody said where the participant is paid."""
+    ERROR_REASON_BANK_FILE_INVALID: _ErrorReason.ValueType  # 56
+    """INVALID_ARGUMENT: the bank's file cannot be taken."""
+    ERROR_REASON_PERIOD_OPEN: _ErrorReason.ValueType  # 57
+    """FAILED_PRECONDITION: a window in the period is not closed."""
+    ERROR_REASON_PERIOD_LOCKED: _ErrorReason.ValueType  # 58
+    """FAILED_PRECONDITION: the period is locked."""
+    ERROR_REASON_DISPUTE_FILE_INVALID: _ErrorReason.ValueType  # 59
+    """INVALID_ARGUMENT: the file of disputes cannot be taken."""
+    ERROR_REASON_DISPUTE_TOO_LATE: _ErrorReason.ValueType  # 60
+    """FAILED_PRECONDITION: the record settled more than 60 days ago."""
+    ERROR_REASON_DISPUTE_UNKNOWN: _ErrorReason.ValueType  # 61
+    """NOT_FOUND: no such dispute."""
+    ERROR_REASON_DISPUTE_ANSWERED: _ErrorReason.ValueType  # 62
+    """FAILED_PRECONDITION: the dispute is answered already."""
+    ERROR_REASON_SUSPENSE_OPEN: _ErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION: the record is an open suspense item, which is to be decided instead."""
+    ERROR_REASON_AMOUNT_WRONG: _ErrorReason.ValueType  # 64
+    """INVALID_ARGUMENT: more than was claimed, or than the record holds."""
+    ERROR_REASON_ADJUSTMENT_UNKNOWN: _ErrorReason.ValueType  # 65
+    """NOT_FOUND: no such adjustment."""
+    ERROR_REASON_ADJUSTMENT_DECIDED: _ErrorReason.ValueType  # 66
+    """FAILED_PRECONDITION: the adjustment is decided already."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the clearing service; public for ever."""
@@ -146,4 +170,28 @@ ERROR_REASON_SIGNING_KEY_MISSING: ErrorReason.ValueType  # 53
 """FAILED_PRECONDITION: the service was given no key to sign statements with."""
 ERROR_REASON_STATEMENT_UNSIGNED: ErrorReason.ValueType  # 54
 """FAILED_PRECONDITION: the statement is not signed yet."""
+ERROR_REASON_PAYMENT_ACCOUNT_MISSING: ErrorReason.ValueType  # 55
+"""FAILED_PRECONDITION: nobody said where the participant is paid."""
+ERROR_REASON_BANK_FILE_INVALID: ErrorReason.ValueType  # 56
+"""INVALID_ARGUMENT: the bank's file cannot be taken."""
+ERROR_REASON_PERIOD_OPEN: ErrorReason.ValueType  # 57
+"""FAILED_PRECONDITION: a window in the period is not closed."""
+ERROR_REASON_PERIOD_LOCKED: ErrorReason.ValueType  # 58
+"""FAILED_PRECONDITION: the period is locked."""
+ERROR_REASON_DISPUTE_FILE_INVALID: ErrorReason.ValueType  # 59
+"""INVALID_ARGUMENT: the file of disputes cannot be taken."""
+ERROR_REASON_DISPUTE_TOO_LATE: ErrorReason.ValueType  # 60
+"""FAILED_PRECONDITION: the record settled more than 60 days ago."""
+ERROR_REASON_DISPUTE_UNKNOWN: ErrorReason.ValueType  # 61
+"""NOT_FOUND: no such dispute."""
+ERROR_REASON_DISPUTE_ANSWERED: ErrorReason.ValueType  # 62
+"""FAILED_PRECONDITION: the dispute is answered already."""
+ERROR_REASON_SUSPENSE_OPEN: ErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION: the record is an open suspense item, which is to be decided instead."""
+ERROR_REASON_AMOUNT_WRONG: ErrorReason.ValueType  # 64
+"""INVALID_ARGUMENT: more than was claimed, or than the record holds."""
+ERROR_REASON_ADJUSTMENT_UNKNOWN: ErrorReason.ValueType  # 65
+"""NOT_FOUND: no such adjustment."""
+ERROR_REASON_ADJUSTMENT_DECIDED: ErrorReason.ValueType  # 66
+"""FAILED_PRECONDITION: the adjustment is decided already."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
