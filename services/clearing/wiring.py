@@ -4,6 +4,7 @@ import grpc
 from citycard.clearing.v1.apportionment_service_pb2_grpc import add_ApportionmentServiceServicer_to_server
 from citycard.clearing.v1.calendar_service_pb2_grpc import add_CalendarServiceServicer_to_server
 from citycard.clearing.v1.clearing_service_pb2_grpc import add_ClearingServiceServicer_to_server
+from citycard.clearing.v1.day_service_pb2_grpc import add_DayServiceServicer_to_server
 from citycard.clearing.v1.dispute_service_pb2_grpc import add_DisputeServiceServicer_to_server
 from citycard.clearing.v1.settlement_service_pb2_grpc import add_SettlementServiceServicer_to_server
 from citycard.clearing.v1.statement_service_pb2_grpc import add_StatementServiceServicer_to_server
@@ -19,6 +20,8 @@ from libs.runtime.relay import Relay
 from libs.runtime.server import ServiceParts
 from services.clearing.adapters.apportionment_api import ApportionmentApi, ApportionmentUseCases
 from services.clearing.adapters.calendar_api import CalendarApi, CalendarUseCases
+from services.clearing.adapters.day_api import DayApi
+from services.clearing.adapters.day_loop import DayLoop
 from services.clearing.adapters.dispute_api import DisputeApi, DisputeUseCases
 from services.clearing.adapters.events_in import handlers
 from services.clearing.adapters.gateway import GrpcGateway
@@ -33,6 +36,8 @@ from services.clearing.adapters.suspense_api import SuspenseApi, SuspenseUseCase
 from services.clearing.application.apportionment import ApportionmentReads, CarryShares, PublishRules
 from services.clearing.application.calendars import Calendars, PublishCalendar, SetDayRule
 from services.clearing.application.close_window import CloseWindow
+from services.clearing.application.day_run import DayReads, RunDay, WorkOnDays
+from services.clearing.application.day_work import DayWork
 from services.clearing.application.disputes import (
     AnswerDispute,
     DecideAdjustment,
@@ -51,6 +56,7 @@ from services.clearing.application.post_set import PostSet
 from services.clearing.application.prove import Prove
 from services.clearing.application.queries import Queries
 from services.clearing.application.rejudge import Rejudge
+from services.clearing.application.replay import ReplayDay
 from services.clearing.application.settlement import (
     Caps,
     ImportBankReturn,
@@ -166,6 +172,21 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
         )
     )
 
+    day_loop = DayLoop(Caps(unit_of_work, clock))
+    replay = ReplayDay(unit_of_work, gateway, keys, centre_institution_id=centre)
+    work = DayWork(
+        unit_of_work,
+        clock,
+        close=CloseWindow(unit_of_work, clock, reconcile, centre_institution_id=centre),
+        replay=replay,
+        carry=CarryShares(unit_of_work, clock),
+        results=MakeFurtherResults(unit_of_work, clock, centre_institution_id=centre),
+        forms=forms,
+        instruct=MakeInstructions(unit_of_work, clock),
+    )
+    day_loop.work = WorkOnDays(unit_of_work, clock, work.stages())
+    days = DayApi(RunDay(unit_of_work, clock, day_loop.wake), DayReads(unit_of_work))
+
     def register(server: grpc.aio.Server) -> None:
         add_ClearingServiceServicer_to_server(api, server)
         add_CalendarServiceServicer_to_server(calendars, server)
@@ -174,6 +195,7 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
         add_StatementServiceServicer_to_server(statements, server)
         add_SettlementServiceServicer_to_server(settlement, server)
         add_DisputeServiceServicer_to_server(disputes, server)
+        add_DayServiceServicer_to_server(days, server)
 
     relay = Relay(engine, nats, settings.service, replicas=settings.nats_stream_replicas)
     consumer = Consumer(nats, unit_of_work, settings.service, "events", handlers(NoteUpload(), loops.wake))
@@ -197,6 +219,7 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             "citycard.clearing.v1.StatementService",
             "citycard.clearing.v1.SettlementService",
             "citycard.clearing.v1.DisputeService",
+            "citycard.clearing.v1.DayService",
         ),
         background=[
             ("relay", relay.run),
@@ -204,6 +227,7 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             ("judge", loops.judge),
             ("reconcile", loops.reconcile),
             ("gaps", loops.gaps),
+            ("days", day_loop.run),
         ],
         ready=ready,
         close=close,

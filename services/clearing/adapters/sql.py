@@ -15,6 +15,7 @@ from services.clearing.adapters.adjustments import SqlAdjustments
 from services.clearing.adapters.apportionment import SqlApportionment
 from services.clearing.adapters.audits import SqlAudits
 from services.clearing.adapters.calendars import SqlCalendars
+from services.clearing.adapters.day_runs import SqlDayRuns
 from services.clearing.adapters.disputes import SqlDisputes
 from services.clearing.adapters.files import SqlFiles
 from services.clearing.adapters.further_results import SqlFurtherResults
@@ -23,6 +24,7 @@ from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
 from services.clearing.adapters.registries import SqlRegistries
+from services.clearing.adapters.replays import SqlReplays
 from services.clearing.adapters.settlement import SqlSettlement
 from services.clearing.adapters.signatures import SqlSignatures
 from services.clearing.adapters.suspense import SqlSuspense
@@ -395,6 +397,8 @@ class ClearingUnitOfWork(UnitOfWork):
     signatures: SqlSignatures
     settlement: SqlSettlement
     disputes: SqlDisputes
+    day_runs: SqlDayRuns
+    replays: SqlReplays
     further_results: SqlFurtherResults
 
     async def _open(self) -> None:
@@ -415,3 +419,5 @@ class ClearingUnitOfWork(UnitOfWork):
         self.signatures = SqlSignatures(self.connection)
         self.settlement = SqlSettlement(self.connection)
         self.disputes = SqlDisputes(self.connection)
+        self.day_runs = SqlDayRuns(self.connection)
+        self.replays = SqlReplays(self.connection)

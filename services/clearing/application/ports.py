@@ -404,6 +404,8 @@ class UnitOfWork(Protocol):
     signatures: Any
     settlement: Any
     disputes: Any
+    day_runs: Any
+    replays: Any
     further_results: Any
 
     async def __aenter__(self) -> Self: ...

@@ -163,3 +163,21 @@ class AdjustmentDecided(Refusal):
     """The adjustment is decided already; fact `adjustment`."""
 
     reason = "ADJUSTMENT_DECIDED"
+
+
+class DayNotOver(Refusal):
+    """The settlement date has not ended for the participant; facts `participant`, `ends_at`."""
+
+    reason = "DAY_NOT_OVER"
+
+
+class DayRunUnknown(NotFound):
+    """The day was never run; fact `settlement_date`."""
+
+    reason = "DAY_RUN_UNKNOWN"
+
+
+class ReplayDiffers(Refusal):
+    """The statement recomputed from the uploads differs; facts `statement`, `difference`."""
+
+    reason = "REPLAY_DIFFERS"

@@ -106,6 +106,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: no such adjustment."""
     ERROR_REASON_ADJUSTMENT_DECIDED: _ErrorReason.ValueType  # 66
     """FAILED_PRECONDITION: the adjustment is decided already."""
+    ERROR_REASON_DAY_NOT_OVER: _ErrorReason.ValueType  # 67
+    """FAILED_PRECONDITION: the settlement date has not ended for the participant."""
+    ERROR_REASON_DAY_RUN_UNKNOWN: _ErrorReason.ValueType  # 68
+    """NOT_FOUND: the day was never run."""
+    ERROR_REASON_REPLAY_DIFFERS: _ErrorReason.ValueType  # 69
+    """FAILED_PRECONDITION: the statement recomputed from the uploads differs."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the clearing service; public for ever."""
@@ -194,4 +200,10 @@ ERROR_REASON_ADJUSTMENT_UNKNOWN: ErrorReason.ValueType  # 65
 """NOT_FOUND: no such adjustment."""
 ERROR_REASON_ADJUSTMENT_DECIDED: ErrorReason.ValueType  # 66
 """FAILED_PRECONDITION: the adjustment is decided already."""
+ERROR_REASON_DAY_NOT_OVER: ErrorReason.ValueType  # 67
+"""FAILED_PRECONDITION: the settlement date has not ended for the participant."""
+ERROR_REASON_DAY_RUN_UNKNOWN: ErrorReason.ValueType  # 68
+"""NOT_FOUND: the day was never run."""
+ERROR_REASON_REPLAY_DIFFERS: ErrorReason.ValueType  # 69
+"""FAILED_PRECONDITION: the statement recomputed from the uploads differs."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
