@@ -128,7 +128,7 @@ def service_environment(
 ) -> dict[str, str]:
     """The variables of one service (libs/runtime/settings.py), on top of our own environment."""
     # Imported here: the key store loads NumPy and the ciphers, and `status` and `down` need neither.
-    from city.keys import ensure_key_file
+    from city.keys import ensure_key_file, ensure_statement_key
 
     urls = servers.ensure_database(service)
     certificate = certificates.issue("service", service)
@@ -151,6 +151,7 @@ def service_environment(
         "NATS_URL": servers.nats_url(service),
         "KEY_FILE": str(keys.key_file),
         "KEY_PASSPHRASE_FILE": str(keys.passphrase_file),
+        "STATEMENT_KEY_FILE": str(ensure_statement_key(root)),
         "REDIS_URL": servers.redis_url(),
         "CLOCK_OFFSET_S": str(clock_offset_s),
         "LOG_FORMAT": "json",

@@ -7,6 +7,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from city.names import DEFAULT_ROOT
 from city.processes import exclusive, write_secret
 from libs.keystore.dev import LOCAL_CITY_SEED, create_test_keystore, demo_keystore
@@ -52,3 +55,13 @@ def ensure_key_file(root: Path = DEFAULT_ROOT) -> KeyFiles:
             create_test_keystore(files.key_file, Passphrase(passphrase.encode()), LOCAL_CITY_SEED, _ISSUERS)
             write_secret(files.passphrase_file, passphrase)
     return files
+
+
+def ensure_statement_key(root: Path = DEFAULT_ROOT) -> Path:
+    """The key file that statements of a root are signed with (Ed25519, PEM, mode 0600); made when it is missing."""
+    file = root.absolute() / "keys" / "statement.pem"
+    with exclusive(root.absolute() / "keys.lock"):
+        if not file.exists():
+            form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            write_secret(file, Ed25519PrivateKey.generate().private_bytes(*form).decode())
+    return file

@@ -33,7 +33,8 @@ SETTLE_TIMEOUT_S: Final = 15.0
 _SETTLE_PAUSE_S = 0.5
 _FLOAT = "accounts/2201"
 _DEPOSITS = "accounts/2202"
-# Accounts that only clearing causes anything on; of the float it causes the debits.
+# Accounts that only clearing causes anything on; of the float it causes the debits. On others, refunds and special
+# accounts among them, other services book as well: there the ledger has at least what clearing says.
 _CLEARING_ACCOUNTS = ("accounts/2203", "accounts/2205", "accounts/6002")
 
 ChannelOf = Callable[[str], grpc.aio.Channel]
@@ -194,9 +195,13 @@ def _postings(
     pairs = []
     for name in sorted({*said, *(one for one in totals if one.startswith(_CLEARING_ACCOUNTS))}):
         ours, theirs = said.get(name), totals.get(name)
-        pairs.append((f"{name} debits", ours.debits_fen if ours else 0, theirs.debits_fen if theirs else 0))
+        debits = (ours.debits_fen if ours else 0, theirs.debits_fen if theirs else 0)
+        credits_ = (ours.credits_fen if ours else 0, theirs.credits_fen if theirs else 0)
+        if name != _FLOAT and not name.startswith(_CLEARING_ACCOUNTS):
+            debits, credits_ = (debits[0], min(debits)), (credits_[0], min(credits_))
+        pairs.append((f"{name} debits", *debits))
         if name != _FLOAT:
-            pairs.append((f"{name} credits", ours.credits_fen if ours else 0, theirs.credits_fen if theirs else 0))
+            pairs.append((f"{name} credits", *credits_))
     return pairs
 
 

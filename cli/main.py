@@ -17,6 +17,7 @@ ROOMS = (
     "edge.card.commands",
     "cli.keys",
     "city.ledger.commands",
+    "city.day.commands",
 )
 
 

@@ -44,6 +44,7 @@ from services.account.application.list_journals import ListJournals
 from services.account.application.list_purse_items import ListPurseItems
 from services.account.application.open_account import OpenAccount
 from services.account.application.open_purses import OpenPurses
+from services.account.application.post_book_lines import PostBookLines
 from services.account.application.post_journal import PostJournal
 from services.account.application.post_linked_journals import PostLinkedJournals
 from services.account.application.posting_queue import PostingQueue
@@ -127,6 +128,7 @@ async def build_parts(settings: AccountSettings) -> ServiceParts:
             FoldBatch(chart, clock, uuid4, tolerance_s),
             OpenPurses(chart, clock, uuid4, tolerance_s),
             ChargeWindowFee(chart, clock, uuid4),
+            PostBookLines(chart, clock, uuid4),
         ),
         # Batches are large: a few at a time are enough to keep the database busy, and all of them are in memory.
         delivery=Delivery(batch=16),

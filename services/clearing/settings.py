@@ -20,6 +20,9 @@ class ClearingSettings(ServiceSettings):
         pattern="^[0-9]{8}FFFFFFFF$",
         description="Institution id of this centre, sender of result files and statements",
     )
+    statement_key_file: Path | None = Field(
+        None, description="Ed25519 private key (PEM) that statements are signed with; without it they stay unsigned"
+    )
     set_records_max: int = Field(
         20_000, ge=1, le=25_000, description="Most records judged and posted in one transaction"
     )

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import numpy as np
 from citycard.card.v1.events_pb2 import CardsIssued
-from citycard.clearing.v1.events_pb2 import RecordsPosted, WindowClosed
+from citycard.clearing.v1.events_pb2 import BookPosted, RecordsPosted, WindowClosed
 from google.protobuf.message import Message
 
 from libs.runtime.consumer import Undigestible
@@ -16,6 +16,7 @@ from services.account.adapters.unit_of_work import AccountUnitOfWork
 from services.account.application.charge_window_fee import ChargeWindowFee
 from services.account.application.fold_batch import FoldBatch
 from services.account.application.open_purses import OpenPurses
+from services.account.application.post_book_lines import BookLine, PostBookLines
 from services.account.domain.batch import CreditLine, IssuedCards, Movements, PostedBatch
 from services.account.domain.chart import Chart
 from services.account.domain.columns import KeyColumns
@@ -77,7 +78,11 @@ def cards_from_pb(event: CardsIssued) -> IssuedCards:
 
 
 def handlers(
-    chart: Chart, fold_batch: FoldBatch, open_purses: OpenPurses, charge_window_fee: ChargeWindowFee
+    chart: Chart,
+    fold_batch: FoldBatch,
+    open_purses: OpenPurses,
+    charge_window_fee: ChargeWindowFee,
+    post_book_lines: PostBookLines,
 ) -> dict[type[Message], Handler]:
     """The handlers of the events that this service consumes."""
 
@@ -100,4 +105,23 @@ def handlers(
         except FactMalformed as mistake:
             raise Undigestible(str(mistake)) from mistake
 
-    return {RecordsPosted: on_records_posted, CardsIssued: on_cards_issued, WindowClosed: on_window_closed}
+    async def on_book_posted(event: BookPosted, _: EventMeta, uow: AccountUnitOfWork) -> None:
+        try:
+            lines = [
+                BookLine(
+                    translate.account_name(one.debit_account),
+                    translate.account_name(one.credit_account),
+                    one.amount_fen,
+                )
+                for one in event.lines
+            ]
+            await post_book_lines(uow, event.event, event.reference, lines, translate.moment(event.post_time))
+        except FactMalformed as mistake:
+            raise Undigestible(str(mistake)) from mistake
+
+    return {
+        RecordsPosted: on_records_posted,
+        CardsIssued: on_cards_issued,
+        WindowClosed: on_window_closed,
+        BookPosted: on_book_posted,
+    }

@@ -41,6 +41,7 @@ async def _cards_issued(event: card.CardsIssued, meta: EventMeta, uow: ClearingU
         issued_s=event.issue_time.seconds,
         start_day=_day(event.start_date),
         expiry_day=_day(event.expiry_date),
+        openings_fen=event.opening_balances_fen,
     )
 
 

@@ -70,7 +70,11 @@ class SqlProofs:
         )
         row = (await self._connection.execute(query)).one()
         ledger: dict[str, list[int]] = {}
-        lines = text("SELECT debit_account, credit_account, sum(amount_fen) AS amount FROM batch_line GROUP BY 1, 2")
+        lines = text(
+            "SELECT debit_account, credit_account, sum(amount_fen) AS amount FROM (SELECT debit_account, "
+            "credit_account, amount_fen FROM batch_line UNION ALL SELECT debit_account, credit_account, amount_fen "
+            "FROM book_posting_line) AS l GROUP BY 1, 2"
+        )
         for line in await self._connection.execute(lines):
             ledger.setdefault(line.debit_account, [0, 0])[0] += int(line.amount)
             ledger.setdefault(line.credit_account, [0, 0])[1] += int(line.amount)

@@ -26,16 +26,19 @@ class SqlRegistries:
         issued_s: int,
         start_day: int,
         expiry_day: int,
+        openings_fen: Sequence[int] = (),
     ) -> None:
-        """Cards that were issued; known ones are left as they are."""
+        """Cards that were issued; known ones are left as they are. Without openings their ledgers are not known."""
         statement = text(
-            "INSERT INTO card (number, generation, jt, issuer_id, issued_s, start_day, expiry_day) "
-            "SELECT n, g, :jt, :issuer, :issued, :start, :expiry FROM unnest(CAST(:numbers AS bytea[]), "
-            "CAST(:generations AS int[])) AS t(n, g) ORDER BY n, g ON CONFLICT DO NOTHING"
+            "INSERT INTO card (number, generation, jt, issuer_id, issued_s, start_day, expiry_day, opening_fen) "
+            "SELECT n, g, :jt, :issuer, :issued, :start, :expiry, o FROM unnest(CAST(:numbers AS bytea[]), "
+            "CAST(:generations AS int[]), CAST(:openings AS bigint[])) AS t(n, g, o) ORDER BY n, g ON CONFLICT "
+            "DO NOTHING"
         )
         values = {
             "numbers": list(numbers),
             "generations": list(generations),
+            "openings": list(openings_fen),
             "jt": jt,
             "issuer": issuer_id,
             "issued": issued_s,

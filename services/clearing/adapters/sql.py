@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -11,24 +11,37 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.runtime.database import UnitOfWork, driver_connection
 from libs.runtime.requests import decode_answer, encode_answer
+from services.clearing.adapters.adjustments import SqlAdjustments
+from services.clearing.adapters.apportionment import SqlApportionment
 from services.clearing.adapters.audits import SqlAudits
+from services.clearing.adapters.calendars import SqlCalendars
+from services.clearing.adapters.day_runs import SqlDayRuns
+from services.clearing.adapters.disputes import SqlDisputes
 from services.clearing.adapters.files import SqlFiles
+from services.clearing.adapters.further_results import SqlFurtherResults
 from services.clearing.adapters.gaps import SqlGaps
 from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
 from services.clearing.adapters.registries import SqlRegistries
+from services.clearing.adapters.replays import SqlReplays
+from services.clearing.adapters.settlement import SqlSettlement
+from services.clearing.adapters.signatures import SqlSignatures
+from services.clearing.adapters.suspense import SqlSuspense
 from services.clearing.application.ports import StoredRecord, WindowRow
+from services.clearing.domain.calendar import DayRule
 from services.clearing.domain.judgement import ORDER_DEPENDENT_CODES
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, PositionKey
 from services.clearing.domain.statement import Statement
+from services.clearing.domain.terms import Terms, plain_terms
 
 # Warnings that depend on the order of arrival are no part of what is settled.
 _SETTLED_CODE = f"(CASE WHEN code IN {ORDER_DEPENDENT_CODES} THEN 0 ELSE code END)::int2"
 _PARTICIPANT = (
     "number, id, display_name_zh, display_name_en, institution_id, operator_number, cut_off, time_zone, fee_rate_bp, "
-    "served, created_at"
+    "served, created_at, (SELECT json_agg(json_build_array(r.effective_on, r.cut_off, r.time_zone, r.calendar) "
+    "ORDER BY r.effective_on) FROM day_rule r WHERE r.participant = participant.number) AS day_rules"
 )
 
 
@@ -45,6 +58,10 @@ def _to_participant(row: Row[Any]) -> Participant:
         fee_rate_bp=row.fee_rate_bp,
         served=tuple(row.served),
         created_at=row.created_at,
+        day_rules=tuple(
+            DayRule(date.fromisoformat(day), time.fromisoformat(cut_off), zone, calendar)
+            for day, cut_off, zone, calendar in row.day_rules or ()
+        ),
     )
 
 
@@ -153,8 +170,12 @@ class SqlWindows:
         query = text(
             "SELECT w.settlement_date FROM settlement_window w WHERE w.participant = :participant "
             "AND w.closed_at IS NULL "
-            "AND w.settlement_date < :day AND EXISTS (SELECT FROM position_delta d WHERE d.participant = w.participant "
-            "AND d.settlement_date = w.settlement_date) ORDER BY w.settlement_date LIMIT 1"
+            "AND w.settlement_date < :day AND (EXISTS (SELECT FROM position_delta d "
+            "WHERE d.participant = w.participant AND d.settlement_date = w.settlement_date) "
+            "OR EXISTS (SELECT FROM adjustment a WHERE a.participant = w.participant "
+            "AND a.settlement_date = w.settlement_date) OR EXISTS (SELECT FROM fare_share f "
+            "WHERE f.party = w.participant AND f.party_day = w.settlement_date AND f.party <> f.owner)) ORDER BY "
+            "w.settlement_date LIMIT 1"
         )
         values = {"participant": participant.number, "day": settlement_date}
         found: date | None = (await self._connection.execute(query, values)).scalar()
@@ -245,8 +266,23 @@ class SqlWindows:
         rows = await self._connection.execute(query, values)
         return [decode_answer(bytes(row.body), Statement) for row in rows]
 
-    async def close(self, participant: Participant, statement: Statement, at: datetime) -> None:
-        """Store the statement and close its window."""
+    async def terms(self, participant: int, settlement_date: date) -> Terms:
+        """The terms that a statement was made by; the plain ones where none were kept."""
+        query = text("SELECT body FROM statement_terms WHERE participant = :participant AND settlement_date = :day")
+        values = {"participant": participant, "day": settlement_date}
+        body = (await self._connection.execute(query, values)).scalar()
+        return plain_terms(settlement_date) if body is None else decode_answer(bytes(body), Terms)
+
+    async def close(self, participant: Participant, statement: Statement, terms: Terms, at: datetime) -> None:
+        """Store the statement with its terms and close its window."""
+        await self._connection.execute(
+            text("INSERT INTO statement_terms VALUES (:participant, :day, :body)"),
+            {
+                "participant": participant.number,
+                "day": statement.settlement_date,
+                "body": encode_answer(terms),
+            },
+        )
         await self._connection.execute(
             text(
                 "INSERT INTO statement (participant, settlement_date, number, fee_rate_bp, body, st_file, chain_hash) "
@@ -354,6 +390,16 @@ class ClearingUnitOfWork(UnitOfWork):
     windows: SqlWindows
     records: SqlRecords
     proofs: SqlProofs
+    calendars: SqlCalendars
+    adjustments: SqlAdjustments
+    apportionment: SqlApportionment
+    suspense: SqlSuspense
+    signatures: SqlSignatures
+    settlement: SqlSettlement
+    disputes: SqlDisputes
+    day_runs: SqlDayRuns
+    replays: SqlReplays
+    further_results: SqlFurtherResults
 
     async def _open(self) -> None:
         self.participants = SqlParticipants(self.connection)
@@ -365,3 +411,13 @@ class ClearingUnitOfWork(UnitOfWork):
         self.windows = SqlWindows(self.connection)
         self.records = SqlRecords(self.connection)
         self.proofs = SqlProofs(self.connection)
+        self.calendars = SqlCalendars(self.connection)
+        self.adjustments = SqlAdjustments(self.connection)
+        self.suspense = SqlSuspense(self.connection)
+        self.further_results = SqlFurtherResults(self.connection)
+        self.apportionment = SqlApportionment(self.connection)
+        self.signatures = SqlSignatures(self.connection)
+        self.settlement = SqlSettlement(self.connection)
+        self.disputes = SqlDisputes(self.connection)
+        self.day_runs = SqlDayRuns(self.connection)
+        self.replays = SqlReplays(self.connection)

@@ -6,9 +6,11 @@ from datetime import date
 from citycard.clearing.v1 import events_pb2 as events
 
 from libs.clock import Clock
+from services.clearing.application.book import send, subsidy_lines
 from services.clearing.application.intake import Reconcile
 from services.clearing.application.messages import day, timestamp, window_name
 from services.clearing.application.ports import UnitOfWork
+from services.clearing.application.terms import terms_of
 from services.clearing.domain.errors import ParticipantUnknown, WindowBusy, WindowOrder
 from services.clearing.domain.statement import FIRST_LINK, Statement, make_statement
 
@@ -57,6 +59,7 @@ class CloseWindow:
             if waiting:
                 raise WindowBusy(window=window_name(participant, settlement_date), file_count=waiting)
             last = await uow.windows.last_statement(found.number)
+            terms = await terms_of(uow, found, settlement_date)
             statement = make_statement(
                 found,
                 settlement_date,
@@ -65,9 +68,13 @@ class CloseWindow:
                 centre=self._centre,
                 records_digest=await uow.windows.records_digest(found.number, settlement_date),
                 previous_link=last.chain_hash if last else FIRST_LINK,
+                terms=terms,
             )
             now = self._clock.now()
-            await uow.windows.close(found, statement, now)
+            subsidies = subsidy_lines(participant, terms)
+            if subsidies:
+                await send(uow, "subsidy", window_name(participant, settlement_date), subsidies, now)
+            await uow.windows.close(found, statement, terms, now)
             await uow.outbox.add(
                 [
                     events.WindowClosed(

@@ -64,7 +64,7 @@ class PublishFarePack:
         Raises:
             FarePackInvalid, ParticipantUnknown, FarePackExists: In this order.
         """
-        pack = _checked(document)
+        pack = checked_pack(document)
         async with self._unit_of_work() as uow:
             if not await uow.requests.claim(request):
                 first: PublishedPack = await uow.requests.first_answer(request, PublishedPack)
@@ -137,7 +137,12 @@ class FareAudit:
         return Explanation(record, pack, charge, bool(row["flags"][0] & otr.Flag.TRANSFER_DISCOUNT))
 
 
-def _checked(document: Mapping[str, Any]) -> RulePack:
+def checked_pack(document: Mapping[str, Any]) -> RulePack:
+    """A pack that records can be priced by.
+
+    Raises:
+        FarePackInvalid: It is no pack, or has monthly tiers.
+    """
     try:
         pack = RulePack.from_dict(document)
     except InvalidInput as wrong:

@@ -1,7 +1,7 @@
 """GetResult: the RS file of a judged file, made from upload and stored verdicts; always the same bytes."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -35,9 +35,10 @@ class GetResult:
             if file.state == RECEIVED:
                 raise FileNotJudged(file=file.name)
             sender = await uow.participants.find(participant)
+            rests = (await uow.suspense.rests(file.id)).get(file.id, {})
         if file.state == JUDGED:
             content = await self._gateway.read(participant, sha256)
-            return await asyncio.to_thread(self._encode, file, decode_batch(content, FileType.TX))
+            return await asyncio.to_thread(self._encode, file, decode_batch(content, FileType.TX), rests)
         # A refused file is answered without records. It has no number among result files of its own: 1 [convention].
         receiver = sender.institution_id if sender else file.sender_institution
         extension = result.extension_for(
@@ -48,17 +49,20 @@ class GetResult:
         )
         return self._file(file, np.zeros(0, result.RESULT), extension, receiver)
 
-    def _encode(self, file: StoredFile, batch: Batch) -> bytes:
+    def _encode(self, file: StoredFile, batch: Batch, rests: Mapping[int, int]) -> bytes:
         records = batch.records
         codes = np.frombuffer(file.codes, np.uint8)
         paid = np.isin(codes, PAID_CODES) & (records["kind"] <= 4)
+        settled = np.where(paid, records["amount_fen"], 0).astype(np.int64)
+        for index, rest_fen in rests.items():
+            settled[index] -= rest_fen
         assert file.settlement_date is not None, "a judged file has settled"
         rows = result.make_results(
             index=np.arange(len(records)),
             terminal_number=records["terminal_number"],
             terminal_seq=records["terminal_seq"],
             code=codes,
-            settled_fen=np.where(paid, records["amount_fen"], 0),
+            settled_fen=settled,
             settlement_date=file.settlement_date,
             clearing_reference=(file.reference_first + np.arange(len(records))) & 0xFFFFFFFF,
         )

@@ -16,6 +16,7 @@ from services.clearing.domain.judgement import I64, Judgement, Known
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, PostingLine
 from services.clearing.domain.statement import Statement
+from services.clearing.domain.terms import Terms
 
 RECEIVED, JUDGED, REFUSED = 1, 2, 3
 """States of a file, the numbers of `FileState`."""
@@ -365,7 +366,11 @@ class Windows(Protocol):
     async def statements(
         self, participant: str | None, after: tuple[str, str] | None, size: int
     ) -> list[Statement]: ...
-    async def close(self, participant: Participant, statement: Statement, at: datetime) -> None: ...
+    async def terms(self, participant: int, settlement_date: date) -> Terms:
+        """What a statement was made by beside its positions."""
+        ...
+
+    async def close(self, participant: Participant, statement: Statement, terms: Terms, at: datetime) -> None: ...
 
 
 class Records(Protocol):
@@ -392,6 +397,16 @@ class UnitOfWork(Protocol):
     windows: Any
     records: Any
     proofs: Any
+    calendars: Any
+    adjustments: Any
+    apportionment: Any
+    suspense: Any
+    signatures: Any
+    settlement: Any
+    disputes: Any
+    day_runs: Any
+    replays: Any
+    further_results: Any
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(

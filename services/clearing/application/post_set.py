@@ -13,9 +13,12 @@ from citycard.clearing.v1 import events_pb2 as events
 from libs.clock import Clock
 from libs.keystore.port import KeyStore
 from libs.records import otr
+from services.clearing.application.apportion_set import apportion_set, sharers_of
 from services.clearing.application.messages import timestamp
 from services.clearing.application.ports import StoredFile, UnitOfWork
 from services.clearing.application.prepare import Prepared, joined, verify
+from services.clearing.application.suspend import suspend
+from services.clearing.domain.apportion import Apportioned, moved
 from services.clearing.domain.audit import audit
 from services.clearing.domain.judgement import I64, Judgement, Known, judge, needs_tac
 from services.clearing.domain.participant import Participant
@@ -93,7 +96,9 @@ class PostSet:
         sender_numbers = np.array([sender.number for sender in senders], np.int64)[sender_of]
         counted_for = np.where(known.participant >= 0, known.participant, sender_numbers)
         by_number = {one.number: one for one in participants.values()}
-        days = await self._settlement_days(uow, slices, counted_for, sender_of, by_number)
+        rules = await uow.apportionment.rules()
+        sharers = sharers_of(rules, participants)
+        days = await self._settlement_days(uow, slices, counted_for, sender_of, by_number, sharers)
         settlement_day = np.zeros(len(records), np.int64)
         for place, of_slice in enumerate(days):
             for number, settles in of_slice.items():
@@ -103,29 +108,35 @@ class PostSet:
         await uow.postings.add_records(
             records, digests, times_s, known, judgement, file_ids, indexes, counted_for, settlement_day, now
         )
+        rest = await suspend(
+            uow, records, digests, known, judgement, file_ids, indexes, counted_for, settlement_day, now, first=first
+        )
         packs = await uow.audits.packs()
         if packs:
             found = audit(records, times_s, counted_for, judgement.takes, packs)
             await uow.audits.add_deviations(records, found, known.card, counted_for, settlement_day)
         names = {number: one.id for number, one in by_number.items()}
         files = sorted({one.file.name for one in slices})
-        positions = positions_of(records, judgement, counted_for, settlement_day)
+        positions = positions_of(records, judgement, counted_for, settlement_day, rest)
         # Invariant I2 is asserted where the money moves: what does not add up is never committed.
         assert sum(position.record_count for position in positions) == len(records), "counts in = counts out"
         if not first:
             positions = [position for position in positions if position.key.taken]
-        await self._post_money(uow, records, times_s, known, judgement, positions, names, files)
+        made = apportion_set(
+            records, judgement, counted_for, settlement_day, rest, rules, names, days, sender_of, sharers
+        )
+        await self._post_money(uow, records, times_s, known, judgement, positions, names, files, made)
         ends = np.cumsum(lengths)[:-1]
         return Posted(float(known.same_taken.mean()) if len(records) else 0.0, np.split(judgement.codes, ends), days)
 
     async def _settlement_days(
         self, uow: UnitOfWork, slices: Sequence[Slice], counted_for: I64, sender_of: I64,
-        by_number: Mapping[int, Participant],
+        by_number: Mapping[int, Participant], sharers: Sequence[int],
     ) -> list[dict[int, date]]:  # fmt: skip
         """The window of every participant in every slice: by its calendar, or the next that is open."""
         wanted = [
             {int(number): by_number[int(number)].settlement_date(one.accepted_at)
-             for number in np.unique(counted_for[sender_of == place])}
+             for number in (*np.unique(counted_for[sender_of == place]), *sharers)}
             for place, one in enumerate(slices)
         ]  # fmt: skip
         windows: dict[tuple[int, date], date] = {}
@@ -136,10 +147,10 @@ class PostSet:
 
     async def _post_money(
         self, uow: UnitOfWork, records: otr.Records, times_s: I64, known: Known, judgement: Judgement,
-        positions: Sequence[Position], names: Mapping[int, str], files: Sequence[str],
+        positions: Sequence[Position], names: Mapping[int, str], files: Sequence[str], made: Apportioned,
     ) -> None:  # fmt: skip
         """Positions, the lines of the book, and the event that the ledger folds in."""
-        lines = posting_lines(positions, names)
+        lines = moved(posting_lines(positions, names), made.shares, names)
         rows = np.flatnonzero(judgement.takes)
         amounts = records["amount_fen"][rows].astype(np.int64)
         total = int(amounts.sum())
@@ -147,6 +158,7 @@ class PostSet:
         assert sum(line.amount_fen for line in lines) == total, "lines of the book = movements of the cards"
         batch_id = uuid.uuid4()
         await uow.postings.add_batch(batch_id, positions, lines, len(rows), total, self._clock.now())
+        await uow.apportionment.add(batch_id, made)
         if not len(rows):
             return
         event = events.RecordsPosted(

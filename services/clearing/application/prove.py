@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from libs.records.batch import BatchRefused, FileType, decode_batch
 from services.clearing.application.ports import Gateway, StoredFile, UnitOfWork
 from services.clearing.application.prepare import digest_rows
 from services.clearing.domain.judgement import TAKING_CODES, Judgement, needs_tac
+from services.clearing.domain.late import rest_column
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, PositionKey, positions_of
 from services.clearing.domain.statement import FIRST_LINK, make_statement
+from services.clearing.domain.suspense import SUSPENSE
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ class _Found:
 
     positions: dict[PositionKey, list[int]] = field(default_factory=dict)
     records: int = 0
+    rests: dict[int, dict[int, int]] = field(default_factory=dict)
 
     def add(self, position: Position) -> None:
         sums = self.positions.setdefault(position.key, [0, 0, 0])
@@ -79,22 +83,26 @@ class Prove:
         positions = Line("I6", "positions = sums recomputed from the uploads")
         statements = Line("I12", "statements recomputed from the uploads equal the stored ones, byte for byte")
         chain = Line("I7", "statements of each participant are numbered without a gap and linked by their hashes")
+        shared = Line("I9", "apportioned shares = fares paid, by participant and day that rules hold for")
+        suspended = Line("B4", "open suspense items that debited cards = balances of 2205")
         folded = Line("I10", "every batch was folded by the ledger")
         async with self._unit_of_work() as uow:
             await uow.proofs.snapshot()
             participants = {one.number: one for one in await uow.participants.all()}
             sums = await uow.proofs.sums()
-            found = _Found()
+            found = _Found(rests=await uow.suspense.rests())
             async for file in uow.proofs.judged_files():
                 await self._prove_file(uow, file, counts, kept, found)
             once.look(found.records == sums.records, f"{sums.records} stored, {found.records} found", sums.records)
             balance.look(sums.unbalanced_batches == 0, f"{sums.unbalanced_batches} batches", sums.batches)
             folded.look(sums.unfolded_batches == 0, f"{sums.unfolded_batches} batches", sums.batches)
+            _prove_suspense(await uow.suspense.debited_sums(), sums.ledger, suspended)
             stored = await uow.proofs.position_sums()
             _prove_positions(stored, found, positions)
+            _prove_shares(stored, await uow.apportionment.share_sums(), shared)
             await self._prove_statements(uow, participants, found, statements, chain)
         return Proof(
-            lines=(balance, counts, kept, once, positions, chain, folded, statements),
+            lines=(balance, counts, kept, once, positions, shared, suspended, chain, folded, statements),
             file_count=sums.files,
             record_count=sums.records_in_files,
             movement_count=sums.movements,
@@ -138,8 +146,9 @@ class Prove:
         everything = np.ones(len(rows), np.bool_)
         judgement = Judgement(verdict, everything, ~everything)
         for position in positions_of(
-            stored, judgement, rows["participant"].astype(np.int64), rows["settlement_day"].astype(np.int64)
-        ):
+            stored, judgement, rows["participant"].astype(np.int64), rows["settlement_day"].astype(np.int64),
+            rest_column(indexes, found.rests.get(file.id, {})),
+        ):  # fmt: skip
             found.add(position)
 
     async def _prove_statements(
@@ -164,6 +173,7 @@ class Prove:
                 centre=self._centre,
                 records_digest=await uow.windows.records_digest(participant.number, statement.settlement_date),
                 previous_link=previous,
+                terms=await uow.windows.terms(participant.number, statement.settlement_date),
             )
             chain.look(statement.number == number + 1 and statement.chain_hash == again.chain_hash, what)
             statements.look(again == statement, what)
@@ -182,6 +192,33 @@ def _wrong_rows(
     )
     wrong: npt.NDArray[Any] = indexes[~same]
     return wrong
+
+
+def _prove_shares(
+    stored: dict[tuple[Any, ...], tuple[int, int, int]], shares: dict[tuple[int, date], int], line: Line
+) -> None:
+    """Shares against the fares of every day that has any: rules begin with a day that nothing was posted for."""
+    fares: dict[tuple[int, date], int] = {}
+    for parts, sums in stored.items():
+        key = PositionKey(*parts)
+        if key.paid:
+            fares[key.participant, key.settlement_date] = fares.get((key.participant, key.settlement_date), 0) + sums[1]
+    for window, share in shares.items():
+        fare = fares.get(window, 0)
+        line.look(share == fare, f"participant {window[0]} on {window[1]}: shares of {share} fen, fares of {fare} fen")
+
+
+def _prove_suspense(items: dict[str, int], ledger: tuple[tuple[str, int, int], ...], line: Line) -> None:
+    """Open items of each participant against what clearing booked on 2205."""
+    prefix = f"{SUSPENSE}."
+    booked = {
+        account.removeprefix(prefix): credits_ - debits
+        for account, debits, credits_ in ledger
+        if account.startswith(prefix)
+    }
+    for participant in items.keys() | booked.keys():
+        mine, theirs = items.get(participant, 0), booked.get(participant, 0)
+        line.look(mine == theirs, f"participants/{participant}: {mine} fen open, {theirs} fen on 2205")
 
 
 def _prove_positions(stored: dict[tuple[Any, ...], tuple[int, int, int]], found: _Found, line: Line) -> None:

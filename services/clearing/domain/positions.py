@@ -1,7 +1,7 @@
 """What a set of judged records means in money: position deltas, lines of the book, movements of cards."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from libs.records import otr
 from libs.records.codes import Kind
-from services.clearing.domain.judgement import PAID_CODES, TAKING_CODES, Judgement
+from services.clearing.domain.judgement import PAID_CODES, TAKING_CODES, Judgement, rows_of
+from services.clearing.domain.late import REST_CODE
 
 CARD_FLOAT = "accounts/2201"
 PAYABLE_TO_HOLDERS = "accounts/2206"
@@ -90,6 +91,7 @@ def positions_of(
     judgement: Judgement,
     participant: npt.NDArray[np.int64],
     settlement_day: npt.NDArray[np.int64],
+    rest_fen: npt.NDArray[np.int64] | None = None,
 ) -> list[Position]:
     """Sums of every verdict of a set, also of records that took nothing: counts in = counts out.
 
@@ -98,7 +100,37 @@ def positions_of(
         judgement: Their verdicts.
         participant: (n,) surrogate of the participant that the record counts for.
         settlement_day: (n,) day on which it settles, days since 1970.
+        rest_fen: (n,) what of a late record is not paid: summed under REST_CODE, with no record of its own.
     """
+    paid_fen = records["amount_fen"].astype(np.int64)
+    if rest_fen is not None and rest_fen.any():
+        rests = _rests_of(records, judgement, participant, settlement_day, rest_fen)
+        paid_fen = paid_fen - rest_fen
+    else:
+        rests = []
+    return _sums_of(records, judgement.codes, participant, settlement_day, paid_fen) + rests
+
+
+def _rests_of(
+    records: otr.Records,
+    judgement: Judgement,
+    participant: npt.NDArray[np.int64],
+    settlement_day: npt.NDArray[np.int64],
+    rest_fen: npt.NDArray[np.int64],
+) -> list[Position]:
+    rows = np.flatnonzero(rest_fen)
+    codes = np.full(len(rows), REST_CODE, np.uint8)
+    sums = _sums_of(rows_of(records, rows), codes, participant[rows], settlement_day[rows], rest_fen[rows])
+    return [replace(one, record_count=0, list_price_fen=0) for one in sums]
+
+
+def _sums_of(
+    records: otr.Records,
+    codes: npt.NDArray[np.uint8],
+    participant: npt.NDArray[np.int64],
+    settlement_day: npt.NDArray[np.int64],
+    amount_fen: npt.NDArray[np.int64],
+) -> list[Position]:
     fields = np.zeros(
         len(records),
         dtype=[
@@ -108,7 +140,7 @@ def positions_of(
     )  # fmt: skip
     fields["participant"] = participant
     fields["day"] = settlement_day
-    fields["code"] = judgement.codes
+    fields["code"] = codes
     for name in ("kind", "card_main_type", "industry", "operator"):
         fields[name] = records[name]
     for name in ("issuer", "acquirer"):
@@ -119,7 +151,7 @@ def positions_of(
     counts = np.bincount(group, minlength=groups)
     # Sums stay in integers: bincount with weights would go through floating point.
     amounts, prices = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
-    np.add.at(amounts, group, records["amount_fen"].astype(np.int64))
+    np.add.at(amounts, group, amount_fen)
     np.add.at(prices, group, records["list_price_fen"].astype(np.int64))
     return [
         Position(

@@ -10,15 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from libs.money import half_up
-from libs.records.batch import FileType, encode_batch
+from libs.records.batch import FileType, decode_batch, encode_batch
 from libs.records.numbers import institution_text
-from libs.records.statement import StatementLine, encode_statement
+from libs.records.statement import StatementLine, decode_statement, encode_statement
+from services.clearing.domain.apportion import AUTHORITY
+from services.clearing.domain.fees import fees_of_line
 from services.clearing.domain.judgement import ORDER_DEPENDENT_CODES
-from services.clearing.domain.participant import Participant, payout_date
+from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position
+from services.clearing.domain.terms import Terms, plain_terms
 
-_BP = 10_000
 FIRST_LINK = bytes(32)
 """Chain hash before a participant's first statement."""
 
@@ -78,11 +79,6 @@ class Statement:
     chain_hash: bytes
 
 
-def fee_of(gross_fen: int, rate_bp: int) -> int:
-    """Fee of one line, half up, once per line (clearing-and-ledger.md, section 4)."""
-    return half_up(gross_fen * rate_bp, _BP)
-
-
 def make_statement(
     participant: Participant,
     settlement_date: date,
@@ -92,6 +88,7 @@ def make_statement(
     centre: str,
     records_digest: bytes,
     previous_link: bytes,
+    terms: Terms | None = None,
 ) -> Statement:
     """The statement of a window.
 
@@ -103,14 +100,20 @@ def make_statement(
         centre: Institution id of the centre, 16 hexadecimal digits, the sender of the file.
         records_digest: Over the ordered records.
         previous_link: Chain hash of the participant's statement before, `FIRST_LINK` for the first.
+        terms: What else it is made by; without them the plain ones.
     """
+    terms = terms or plain_terms(settlement_date)
     taken = [whatever_the_order(position) for position in positions if position.key.taken]
     paid = [position for position in taken if position.key.paid]
-    pay_day = payout_date(settlement_date)
+    pay_day = terms.payout_date
     lines = []
-    for issuer, acquirer, operator in sorted({(p.key.issuer, p.key.acquirer, p.key.operator) for p in paid}):
+    keys = {(p.key.issuer, p.key.acquirer, p.key.operator) for p in paid}
+    # What no record of the window made stands on the participant's own line with the issuer that it is about.
+    mine = (participant.institution_id, participant.operator_number)
+    keys |= {(one.issuer, *mine) for one in terms.adjustments}
+    for issuer, acquirer, operator in sorted(keys):
         of_line = [p for p in paid if (p.key.issuer, p.key.acquirer, p.key.operator) == (issuer, acquirer, operator)]
-        gross = sum(p.amount_fen for p in of_line)
+        gross, count = sum(p.amount_fen for p in of_line), sum(p.record_count for p in of_line)
         lines.append(
             StatementLine(
                 settlement_date=settlement_date,
@@ -120,11 +123,18 @@ def make_statement(
                 industry=0,
                 kind=0,
                 card_main_type=0,
-                count=sum(p.record_count for p in of_line),
+                count=count,
                 gross_fen=gross,
-                subsidy_fen=0,
-                fee_fen=fee_of(gross, participant.fee_rate_bp),
-                adjustment_fen=0,
+                subsidy_fen=sum(
+                    one.amount_fen
+                    for one in terms.fundings
+                    if one.funder.startswith(AUTHORITY)
+                    and (one.issuer, one.acquirer, one.operator) == (issuer, acquirer, operator)
+                ),
+                fee_fen=sum(fee.amount_fen for fee in fees_of_line(participant, terms, issuer, operator, gross, count)),
+                adjustment_fen=sum(
+                    one.amount_fen for one in terms.adjustments if (one.issuer, *mine) == (issuer, acquirer, operator)
+                ),
                 payout_date=pay_day,
                 statement_number=number,
             )
@@ -133,9 +143,9 @@ def make_statement(
         record_count=sum(line.count for line in lines),
         list_price_fen=sum(p.list_price_fen for p in paid),
         gross_fen=sum(line.gross_fen for line in lines),
-        subsidy_fen=0,
+        subsidy_fen=sum(line.subsidy_fen for line in lines),
         fee_fen=sum(line.fee_fen for line in lines),
-        adjustment_fen=0,
+        adjustment_fen=sum(line.adjustment_fen for line in lines),
     )
     st_file = encode_batch(
         FileType.ST,
@@ -161,6 +171,11 @@ def make_statement(
         sha256=sha256,
         chain_hash=hashlib.sha256(previous_link + sha256 + records_digest).digest(),
     )
+
+
+def statement_lines(statement: Statement) -> list[StatementLine]:
+    """The lines of a statement, as its ST file says them."""
+    return decode_statement(decode_batch(statement.st_file, FileType.ST).records)
 
 
 def whatever_the_order(position: Position) -> Position:

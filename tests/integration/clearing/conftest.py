@@ -121,12 +121,12 @@ class Centre:
         """Forget everything; the owner may do what the service's own role may not."""
         self.gateway.uploads.clear()
         with psycopg.connect(self.owner_url, autocommit=True) as connection:
-            connection.execute(
-                "TRUNCATE participant, issuer_key, industry_limit, card, card_load, terminal, psam, listing, file, "
-                "record, waiting_record, fare_deviation, fare_pack, settlement_window, position_delta, batch, "
-                "batch_line, statement, counter_gap, "
-                "request_claim, outbox, inbox RESTART IDENTITY CASCADE"
+            kept = ("alembic_version", "list_state", "counter", "liability_rule")
+            query = (
+                "SELECT string_agg(tablename, ', ') FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL(%s)"
             )
+            (tables,) = connection.execute(query, (list(kept),)).fetchone() or ("",)
+            connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
             connection.execute("UPDATE list_state SET version = 0")
             connection.execute("UPDATE counter SET next = CASE name WHEN 'gap_file' THEN 0 ELSE 1 END")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.clearing.domain.errors import TimeZoneUnknown
-from services.clearing.domain.participant import Participant, payout_date, zone_of
+from services.clearing.domain.participant import Participant, zone_of
 
 
 def a_participant(cut_off: time = time(22), time_zone: str = "Asia/Shanghai") -> Participant:
@@ -46,8 +46,3 @@ def test_a_participant_may_live_in_another_time_zone() -> None:
 def test_an_unknown_time_zone_is_refused_by_name(name: str) -> None:
     with pytest.raises(TimeZoneUnknown):
         zone_of(name)
-
-
-def test_payout_is_on_the_next_working_day() -> None:
-    assert payout_date(date(2025, 1, 3)) == date(2025, 1, 6)
-    assert payout_date(date(2025, 1, 6)) == date(2025, 1, 7)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from libs.records.batch import FileType, decode_batch
 from libs.records.statement import decode_statement
+from services.clearing.domain.fees import fee_of
 from services.clearing.domain.participant import Participant
 from services.clearing.domain.positions import Position, PositionKey, posting_lines
-from services.clearing.domain.statement import FIRST_LINK, fee_of, make_statement
+from services.clearing.domain.statement import FIRST_LINK, make_statement
 
 ISSUER, ACQUIRER, CENTRE = "01019901FFFFFFFF", "11139901FFFFFFFF", "00009901FFFFFFFF"
 DAY = date(2025, 1, 3)

@@ -52,6 +52,66 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS: another pack begins at the same instant."""
     ERROR_REASON_FARE_PACK_UNKNOWN: _ErrorReason.ValueType  # 14
     """NOT_FOUND: no fare pack was in force at the record's instant."""
+    ERROR_REASON_CALENDAR_INVALID: _ErrorReason.ValueType  # 40
+    """INVALID_ARGUMENT: the calendar cannot be used."""
+    ERROR_REASON_CALENDAR_UNKNOWN: _ErrorReason.ValueType  # 41
+    """NOT_FOUND: no such calendar, or none of its versions holds yet."""
+    ERROR_REASON_CALENDAR_EXISTS: _ErrorReason.ValueType  # 42
+    """ALREADY_EXISTS: another version of the calendar begins on the same day."""
+    ERROR_REASON_DAY_CLOSED: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION: a settlement date that the change would touch is closed."""
+    ERROR_REASON_DAY_BEGUN: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION: the settlement date has begun, or a later rule stands."""
+    ERROR_REASON_SUSPENSE_UNKNOWN: _ErrorReason.ValueType  # 45
+    """NOT_FOUND: no such suspense item."""
+    ERROR_REASON_SUSPENSE_STATE_FORBIDS: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION: the suspense item's state does not allow it."""
+    ERROR_REASON_DECISION_FORBIDDEN: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION: the decision makes no sense for the suspense item."""
+    ERROR_REASON_SPLIT_WRONG: _ErrorReason.ValueType  # 48
+    """INVALID_ARGUMENT: the shares do not sum to what is open."""
+    ERROR_REASON_SAME_PERSON: _ErrorReason.ValueType  # 49
+    """FAILED_PRECONDITION: who decided or made it cannot approve it."""
+    ERROR_REASON_RESULT_UNKNOWN: _ErrorReason.ValueType  # 50
+    """NOT_FOUND: no such further result file."""
+    ERROR_REASON_RULES_INVALID: _ErrorReason.ValueType  # 51
+    """INVALID_ARGUMENT: the rules of apportionment cannot be applied."""
+    ERROR_REASON_RULES_UNKNOWN: _ErrorReason.ValueType  # 52
+    """NOT_FOUND: no rules of apportionment hold for the day."""
+    ERROR_REASON_SIGNING_KEY_MISSING: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION: the service was given no key to sign statements with."""
+    ERROR_REASON_STATEMENT_UNSIGNED: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION: the statement is not signed yet."""
+    ERROR_REASON_PAYMENT_ACCOUNT_MISSING: _ErrorReason.ValueType  # 55
+    """FAILED_PRECONDITION: nobody said where the participant is paid."""
+    ERROR_REASON_BANK_FILE_INVALID: _ErrorReason.ValueType  # 56
+    """INVALID_ARGUMENT: the bank's file cannot be taken."""
+    ERROR_REASON_PERIOD_OPEN: _ErrorReason.ValueType  # 57
+    """FAILED_PRECONDITION: a window in the period is not closed."""
+    ERROR_REASON_PERIOD_LOCKED: _ErrorReason.ValueType  # 58
+    """FAILED_PRECONDITION: the period is locked."""
+    ERROR_REASON_DISPUTE_FILE_INVALID: _ErrorReason.ValueType  # 59
+    """INVALID_ARGUMENT: the file of disputes cannot be taken."""
+    ERROR_REASON_DISPUTE_TOO_LATE: _ErrorReason.ValueType  # 60
+    """FAILED_PRECONDITION: the record settled more than 60 days ago."""
+    ERROR_REASON_DISPUTE_UNKNOWN: _ErrorReason.ValueType  # 61
+    """NOT_FOUND: no such dispute."""
+    ERROR_REASON_DISPUTE_ANSWERED: _ErrorReason.ValueType  # 62
+    """FAILED_PRECONDITION: the dispute is answered already."""
+    ERROR_REASON_SUSPENSE_OPEN: _ErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION: the record is an open suspense item, which is to be decided instead."""
+    ERROR_REASON_AMOUNT_WRONG: _ErrorReason.ValueType  # 64
+    """INVALID_ARGUMENT: more than was claimed, or than the record holds."""
+    ERROR_REASON_ADJUSTMENT_UNKNOWN: _ErrorReason.ValueType  # 65
+    """NOT_FOUND: no such adjustment."""
+    ERROR_REASON_ADJUSTMENT_DECIDED: _ErrorReason.ValueType  # 66
+    """FAILED_PRECONDITION: the adjustment is decided already."""
+    ERROR_REASON_DAY_NOT_OVER: _ErrorReason.ValueType  # 67
+    """FAILED_PRECONDITION: the settlement date has not ended for the participant."""
+    ERROR_REASON_DAY_RUN_UNKNOWN: _ErrorReason.ValueType  # 68
+    """NOT_FOUND: the day was never run."""
+    ERROR_REASON_REPLAY_DIFFERS: _ErrorReason.ValueType  # 69
+    """FAILED_PRECONDITION: the statement recomputed from the uploads differs."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the clearing service; public for ever."""
@@ -86,4 +146,64 @@ ERROR_REASON_FARE_PACK_EXISTS: ErrorReason.ValueType  # 13
 """ALREADY_EXISTS: another pack begins at the same instant."""
 ERROR_REASON_FARE_PACK_UNKNOWN: ErrorReason.ValueType  # 14
 """NOT_FOUND: no fare pack was in force at the record's instant."""
+ERROR_REASON_CALENDAR_INVALID: ErrorReason.ValueType  # 40
+"""INVALID_ARGUMENT: the calendar cannot be used."""
+ERROR_REASON_CALENDAR_UNKNOWN: ErrorReason.ValueType  # 41
+"""NOT_FOUND: no such calendar, or none of its versions holds yet."""
+ERROR_REASON_CALENDAR_EXISTS: ErrorReason.ValueType  # 42
+"""ALREADY_EXISTS: another version of the calendar begins on the same day."""
+ERROR_REASON_DAY_CLOSED: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION: a settlement date that the change would touch is closed."""
+ERROR_REASON_DAY_BEGUN: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION: the settlement date has begun, or a later rule stands."""
+ERROR_REASON_SUSPENSE_UNKNOWN: ErrorReason.ValueType  # 45
+"""NOT_FOUND: no such suspense item."""
+ERROR_REASON_SUSPENSE_STATE_FORBIDS: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION: the suspense item's state does not allow it."""
+ERROR_REASON_DECISION_FORBIDDEN: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION: the decision makes no sense for the suspense item."""
+ERROR_REASON_SPLIT_WRONG: ErrorReason.ValueType  # 48
+"""INVALID_ARGUMENT: the shares do not sum to what is open."""
+ERROR_REASON_SAME_PERSON: ErrorReason.ValueType  # 49
+"""FAILED_PRECONDITION: who decided or made it cannot approve it."""
+ERROR_REASON_RESULT_UNKNOWN: ErrorReason.ValueType  # 50
+"""NOT_FOUND: no such further result file."""
+ERROR_REASON_RULES_INVALID: ErrorReason.ValueType  # 51
+"""INVALID_ARGUMENT: the rules of apportionment cannot be applied."""
+ERROR_REASON_RULES_UNKNOWN: ErrorReason.ValueType  # 52
+"""NOT_FOUND: no rules of apportionment hold for the day."""
+ERROR_REASON_SIGNING_KEY_MISSING: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION: the service was given no key to sign statements with."""
+ERROR_REASON_STATEMENT_UNSIGNED: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION: the statement is not signed yet."""
+ERROR_REASON_PAYMENT_ACCOUNT_MISSING: ErrorReason.ValueType  # 55
+"""FAILED_PRECONDITION: nobody said where the participant is paid."""
+ERROR_REASON_BANK_FILE_INVALID: ErrorReason.ValueType  # 56
+"""INVALID_ARGUMENT: the bank's file cannot be taken."""
+ERROR_REASON_PERIOD_OPEN: ErrorReason.ValueType  # 57
+"""FAILED_PRECONDITION: a window in the period is not closed."""
+ERROR_REASON_PERIOD_LOCKED: ErrorReason.ValueType  # 58
+"""FAILED_PRECONDITION: the period is locked."""
+ERROR_REASON_DISPUTE_FILE_INVALID: ErrorReason.ValueType  # 59
+"""INVALID_ARGUMENT: the file of disputes cannot be taken."""
+ERROR_REASON_DISPUTE_TOO_LATE: ErrorReason.ValueType  # 60
+"""FAILED_PRECONDITION: the record settled more than 60 days ago."""
+ERROR_REASON_DISPUTE_UNKNOWN: ErrorReason.ValueType  # 61
+"""NOT_FOUND: no such dispute."""
+ERROR_REASON_DISPUTE_ANSWERED: ErrorReason.ValueType  # 62
+"""FAILED_PRECONDITION: the dispute is answered already."""
+ERROR_REASON_SUSPENSE_OPEN: ErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION: the record is an open suspense item, which is to be decided instead."""
+ERROR_REASON_AMOUNT_WRONG: ErrorReason.ValueType  # 64
+"""INVALID_ARGUMENT: more than was claimed, or than the record holds."""
+ERROR_REASON_ADJUSTMENT_UNKNOWN: ErrorReason.ValueType  # 65
+"""NOT_FOUND: no such adjustment."""
+ERROR_REASON_ADJUSTMENT_DECIDED: ErrorReason.ValueType  # 66
+"""FAILED_PRECONDITION: the adjustment is decided already."""
+ERROR_REASON_DAY_NOT_OVER: ErrorReason.ValueType  # 67
+"""FAILED_PRECONDITION: the settlement date has not ended for the participant."""
+ERROR_REASON_DAY_RUN_UNKNOWN: ErrorReason.ValueType  # 68
+"""NOT_FOUND: the day was never run."""
+ERROR_REASON_REPLAY_DIFFERS: ErrorReason.ValueType  # 69
+"""FAILED_PRECONDITION: the statement recomputed from the uploads differs."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

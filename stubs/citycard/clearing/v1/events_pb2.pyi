@@ -236,3 +236,45 @@ class WindowClosed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WindowClosed: _TypeAlias = WindowClosed  # noqa: Y015
+
+@_typing.final
+class BookPosted(_message.Message):
+    """Lines of the book of one thing that was decided: a suspense item, a subsidy, a payout, an adjustment. The ledger books them as one journal, once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSTING_ID_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    POST_TIME_FIELD_NUMBER: _builtins.int
+    posting_id: _builtins.str
+    """UUID of the posting."""
+    event: _builtins.str
+    """Word of the journal, `suspense_decided`; it happens to a reference once."""
+    reference: _builtins.str
+    """Resource name of what it is for."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___PostingLine]:
+        """The lines."""
+
+    @_builtins.property
+    def post_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    def __init__(
+        self,
+        *,
+        posting_id: _builtins.str = ...,
+        event: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        lines: _abc.Iterable[Global___PostingLine] | None = ...,
+        post_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["post_time", b"post_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "lines", b"lines", "post_time", b"post_time", "posting_id", b"posting_id", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BookPosted: _TypeAlias = BookPosted  # noqa: Y015

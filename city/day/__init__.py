@@ -1,0 +1,1 @@
+"""Commands of the end of day and of statements."""
