@@ -116,7 +116,7 @@ class EndWalletRule(Generic[R]):
 
 
 class ListWalletRules(Generic[R]):
-    """Reads rules: their history, or what is in force at a moment."""
+    """Reads rules with their whole history; what was in force at a moment follows from it."""
 
     def __init__(self, transaction: Transaction, cls: type[R]) -> None:
         self._transaction = transaction

@@ -769,7 +769,7 @@ class WalletDebit(_message.Message):
     journal: _builtins.str
     """`journals/{uuid}` that posted it; empty before."""
     reservation: _builtins.str
-    """`reservations/{uuid}` of one that was held first; empty of others."""
+    """`reservations/{uuid}` of one that is held or was given up; empty once it is posted."""
     @_builtins.property
     def tenders(self) -> _containers.RepeatedCompositeFieldContainer[Global___WalletTender]:
         """Who bears what."""
