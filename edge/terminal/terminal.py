@@ -212,6 +212,18 @@ class Terminal:
             raise
         return self._through(kept[-1], purchase, price, way)
 
+    def look(self, card: Transceiver) -> CardView:
+        """The application that a tap would use, selected; nothing is decided.
+
+        Raises:
+            CardForeign: There is none.
+        """
+        return self._admission.find(card)
+
+    def main_type(self, card: Transceiver) -> int:
+        """Card main type of the selected application; 0 when the card does not tell."""
+        return _main_type(card)
+
     def append(self, facts: TapFacts) -> bytes:
         """Keep a record that no debit stands behind (kinds 07 and 0A); returns its 128 bytes.
 
