@@ -52,7 +52,11 @@ def a_document(**changes: Any) -> dict[str, Any]:
         "prices": {
             "tables": [
                 {"line": "000101", "kind": "flat", "fare_fen": 200},
-                {"line": "000000", "kind": "staged", "stages": [{"up_to_stops": 4, "fare_fen": 200}, {"fare_fen": 500}]},
+                {
+                    "line": "000000",
+                    "kind": "staged",
+                    "stages": [{"up_to_stops": 4, "fare_fen": 200}, {"fare_fen": 500}],
+                },
             ]
         },
         "trip": {
@@ -367,6 +371,11 @@ class TestOtherRoles:
             assert make_role(role, device).present(a_card().transmit).code == "OUT_OF_SERVICE"
 
 
+DOCUMENTS = st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
 class TestParameters:
     @pytest.mark.parametrize(
         ("changes", "where", "fault"),
@@ -387,7 +396,7 @@ class TestParameters:
             read_parameters(packed(**changes))
         assert (refused.value.facts["where"], refused.value.facts["fault"]) == (where, fault)
 
-    @given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)).map(lambda made: json.dumps(made).encode()))  # fmt: skip
+    @given(st.binary(max_size=200) | DOCUMENTS.map(lambda made: json.dumps(made).encode()))
     def test_anything_else_is_refused_by_name(self, content: bytes) -> None:
         with pytest.raises(ParametersInvalid):
             read_parameters(content)
