@@ -21,7 +21,12 @@ from citycard.blacklist.v1 import blacklist_service_pb2
 from citycard.card.v1 import card_service_pb2
 from citycard.clearing.v1 import clearing_service_pb2
 from citycard.participant.v1 import participant_service_pb2
-from citycard.terminal_gw.v1 import terminal_gw_service_pb2
+from citycard.terminal_gw.v1 import (
+    collection_service_pb2,
+    parameters_service_pb2,
+    session_service_pb2,
+    terminal_gw_service_pb2,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -45,6 +50,9 @@ MODULES = (
     clearing_service_pb2,
     participant_service_pb2,
     terminal_gw_service_pb2,
+    session_service_pb2,
+    parameters_service_pb2,
+    collection_service_pb2,
 )
 SERVICES: list[ServiceDescriptor] = [one for module in MODULES for one in module.DESCRIPTOR.services_by_name.values()]
 CALLERS = {

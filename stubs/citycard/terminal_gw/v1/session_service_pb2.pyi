@@ -1174,19 +1174,25 @@ class RevokeCertificateRequest(_message.Message):
 
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.bytes
-    """SHA-256 of the certificate (DER), 32 bytes."""
+    """SHA-256 of the certificate (DER), 32 bytes; empty when `subject` is said."""
     reason: _builtins.str
     """Why, for people."""
+    subject: _builtins.str
+    """Name in certificates, `citycard://terminal/{participant}/{terminal number}`: every certificate of this name, of today and later. Empty when
+    `fingerprint` is said.
+    """
     def __init__(
         self,
         *,
         fingerprint: _builtins.bytes = ...,
         reason: _builtins.str = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "reason", b"reason", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1201,10 +1207,13 @@ class RevokedCertificate(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.bytes
     """SHA-256 of the certificate (DER), 32 bytes."""
     reason: _builtins.str
     """Why."""
+    subject: _builtins.str
+    """Name, when every certificate of it is revoked."""
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
@@ -1215,10 +1224,11 @@ class RevokedCertificate(_message.Message):
         fingerprint: _builtins.bytes = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "reason", b"reason", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "reason", b"reason", "revoke_time", b"revoke_time", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
