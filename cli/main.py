@@ -14,6 +14,7 @@ import typer
 ROOMS = (
     "city.commands",
     "city.demo.commands",
+    "city.fleet.commands",
     "edge.card.commands",
     "edge.terminal.commands",
     "edge.collector.commands",
