@@ -66,16 +66,18 @@ class SqliteJournal:
         execute("PRAGMA wal_autocheckpoint = 0")
         with self._transaction():
             execute("CREATE TABLE IF NOT EXISTS record (device_seq INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT")
-            execute("CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT")
-            execute("INSERT OR IGNORE INTO mark VALUES ('acknowledged', 0), ('last', 0), ('open', 0), ('amount', 0)")
+            execute(
+                "CREATE TABLE IF NOT EXISTS mark (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL, "
+                "acknowledged INTEGER NOT NULL, open_kind INTEGER NOT NULL, amount_fen INTEGER NOT NULL) STRICT"
+            )
+            execute("INSERT OR IGNORE INTO mark VALUES (1, 0, 0, 0, 0)")
         found = [row[0] for row in execute("PRAGMA quick_check")]
         if found != ["ok"]:
             raise JournalDamaged(file=self._file, why=found[0])
-        marks = dict(execute("SELECT name, value FROM mark").fetchall())
-        self._last: int = marks["last"]
-        self._acknowledged: int = marks["acknowledged"]
-        self._kind: int = marks["open"]
-        self._amount_fen: int = marks["amount"]
+        marks: tuple[int, int, int, int] = execute(
+            "SELECT last, acknowledged, open_kind, amount_fen FROM mark"
+        ).fetchone()
+        self._last, self._acknowledged, self._kind, self._amount_fen = marks
         (count, most) = execute("SELECT count(*), coalesce(max(device_seq), 0) FROM record").fetchone()
         if most != self._last or count < self._last - self._acknowledged:
             raise JournalDamaged(file=self._file, why=f"{count} records up to {most} where {self._last} was the last")
@@ -100,7 +102,7 @@ class SqliteJournal:
         assert not self._open, "one tap at a time"
         self._demand_room()
         with self._transaction():
-            self._append(grey, ("open", kind))
+            self._append(grey, kind, self._amount_fen)
         self._last += 1
         self._open, self._kind = True, kind
 
@@ -111,11 +113,11 @@ class SqliteJournal:
         if self._open:
             with self._transaction():
                 self._database.execute("UPDATE record SET record = ? WHERE device_seq = ?", (record, self._last))
-                self._set_marks(("open", 0), ("amount", total_fen))
+                self._database.execute("UPDATE mark SET open_kind = 0, amount_fen = ?", (total_fen,))
         else:
             self._demand_room()
             with self._transaction():
-                self._append(record, ("open", 0), ("amount", total_fen))
+                self._append(record, 0, total_fen)
             self._last += 1
         self._open, self._kind, self._amount_fen = False, 0, total_fen
 
@@ -124,7 +126,7 @@ class SqliteJournal:
         assert self._open, "there is no grey record to drop"
         with self._transaction():
             self._database.execute("DELETE FROM record WHERE device_seq = ?", (self._last,))
-            self._set_marks(("last", self._last - 1), ("open", 0))
+            self._database.execute("UPDATE mark SET last = ?, open_kind = 0", (self._last - 1,))
         self._last -= 1
         self._open, self._kind = False, 0
 
@@ -153,7 +155,7 @@ class SqliteJournal:
         assert device_seq <= self._last - self._open, "only what was collected is acknowledged"
         if device_seq > self._acknowledged:
             with self._transaction():
-                self._set_marks(("acknowledged", device_seq))
+                self._database.execute("UPDATE mark SET acknowledged = ?", (device_seq,))
             self._acknowledged = device_seq
 
     def fill(self) -> Fill:
@@ -168,15 +170,14 @@ class SqliteJournal:
         if self._last - self._acknowledged >= self._records_max:
             raise JournalFull(records_max=self._records_max)
 
-    def _append(self, record: bytes, *marks: tuple[str, int]) -> None:
+    def _append(self, record: bytes, open_kind: int, amount_fen: int) -> None:
         device_seq = self._last + 1
         self._database.execute("INSERT INTO record VALUES (?, ?)", (device_seq, record))
-        self._database.execute("DELETE FROM record WHERE device_seq <= ?", (device_seq - self._records_max,))
-        self._set_marks(("last", device_seq), *marks)
-
-    def _set_marks(self, *marks: tuple[str, int]) -> None:
-        for name, value in marks:
-            self._database.execute("UPDATE mark SET value = ? WHERE name = ?", (value, name))
+        if device_seq > self._records_max:
+            self._database.execute("DELETE FROM record WHERE device_seq <= ?", (device_seq - self._records_max,))
+        self._database.execute(
+            "UPDATE mark SET last = ?, open_kind = ?, amount_fen = ?", (device_seq, open_kind, amount_fen)
+        )
 
     def _checkpoint(self) -> None:
         with self._named_faults():
