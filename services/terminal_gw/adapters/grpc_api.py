@@ -16,7 +16,7 @@ from libs.runtime.paging import page_key, page_size, page_token
 from libs.runtime.requests import request_key
 from services.terminal_gw.adapters.grpc_sessions import trusted
 from services.terminal_gw.adapters.messages import moment, terminal_to_pb, upload_to_pb, write
-from services.terminal_gw.adapters.messages_field import introduction_of_pb, printable, sign_in_to_pb
+from services.terminal_gw.adapters.messages_field import introduction_of_pb, printable, readable, sign_in_to_pb
 from services.terminal_gw.application.batch_register_terminals import BatchRegisterTerminals
 from services.terminal_gw.application.download_blacklist import DownloadBlacklist
 from services.terminal_gw.application.get_terminal import GetTerminal, ListTerminals
@@ -198,7 +198,7 @@ async def _messages(
     sender = trusted(context, trust)
     if sender.participant is None:
         raise CallerUnknown
-    async for request in requests:
+    async for request in readable(requests):
         # Asked again at every message: whoever is revoked in the middle of a file does not finish it.
         trusted(context, trust)
         if request.WhichOneof("part") == "start":

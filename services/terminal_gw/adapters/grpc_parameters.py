@@ -13,7 +13,7 @@ from libs.runtime.paging import page_key, page_size, page_token
 from libs.runtime.requests import request_key
 from services.terminal_gw.adapters.grpc_sessions import trusted
 from services.terminal_gw.adapters.messages import moment, write
-from services.terminal_gw.adapters.messages_field import pack_report_of_pb, printable
+from services.terminal_gw.adapters.messages_field import pack_report_of_pb, printable, readable
 from services.terminal_gw.application.packs import Packs, PublishPack, Rollouts
 from services.terminal_gw.application.ports_field import RolloutCounts
 from services.terminal_gw.application.trust import Trust
@@ -133,7 +133,7 @@ class ParameterApi(ParameterServiceServicer):
 async def _messages(
     requests: AsyncIterator[parameters_pb.PublishPackRequest], certificate: bytes
 ) -> AsyncIterator[Pack | Chunk]:
-    async for request in requests:
+    async for request in readable(requests):
         if request.WhichOneof("part") == "start":
             said = request.start
             participant = said.participant.removeprefix("participants/")

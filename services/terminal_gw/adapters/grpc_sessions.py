@@ -14,9 +14,10 @@ from citycard.terminal_gw.v1 import session_service_pb2 as session_pb
 from citycard.terminal_gw.v1.session_service_pb2_grpc import SessionServiceServicer
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from google.protobuf.message import DecodeError
 
 from libs.clock import Clock
-from libs.errors import DomainError
+from libs.errors import DomainError, RequestMalformed
 from libs.runtime.identity import Context, Identity, caller
 from libs.runtime.paging import page_key, page_size, page_token
 from libs.runtime.requests import request_key
@@ -173,6 +174,8 @@ class SessionApi(SessionServiceServicer):
                 message = await anext(messages, None)
         except TimeoutError:
             raise SessionSilent(terminal=terminal_number) from None
+        except DecodeError:
+            raise RequestMalformed(field="message", description="the bytes are no message") from None
         if message is not None and message.ByteSize() > self._limits.message_bytes_max:
             raise MessageTooLarge(size_bytes=message.ByteSize(), limit_bytes=self._limits.message_bytes_max)
         return message
@@ -190,6 +193,9 @@ class SessionApi(SessionServiceServicer):
         except grpc.RpcError:
             # The line broke: nobody is left to be told.
             session.end()
+        except Exception as defect:
+            # Ours: the call answers INTERNAL with a trace id, and the session does not hang without a reader.
+            session.end(defect)
 
     async def _take(self, message: session_pb.SessionRequest, session: TerminalSession, participant: str) -> None:
         keep, number = self._do.keep, session.terminal_number

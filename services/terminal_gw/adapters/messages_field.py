@@ -1,11 +1,13 @@
 """Devices, commands, sign-ins as protobuf messages, and back."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 from citycard.common.v1 import types_pb2
 from citycard.terminal_gw.v1 import command_pb2, device_pb2, session_service_pb2
 from citycard.terminal_gw.v1 import terminal_gw_service_pb2 as service_pb
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.errors import RequestMalformed
@@ -38,6 +40,23 @@ from services.terminal_gw.domain.device import (
     command_of_name,
 )
 from services.terminal_gw.domain.serials import SERIAL_MAX, Ranges, merged
+
+M = TypeVar("M")
+
+
+async def readable(messages: AsyncIterator[M]) -> AsyncIterator[M]:
+    """The messages of a stream.
+
+    Raises:
+        RequestMalformed: Bytes came that are no message.
+    """
+    while True:
+        try:
+            yield await anext(messages)
+        except StopAsyncIteration:
+            return
+        except DecodeError:
+            raise RequestMalformed(field="message", description="the bytes are no message") from None
 
 
 def printable(said: str) -> str:

@@ -35,7 +35,8 @@ class _Said:
         return len(self.beats) + len(self.events) + len(self.answers) + len(self.packs) + len(self.registers)
 
     def merge_older(self, older: "_Said") -> None:
-        self.beats = older.beats | self.beats
+        for number, before in older.beats.items():
+            self.beats[number] = self.beats[number].over(before) if number in self.beats else before
         self.events[:0] = older.events
         self.answers[:0] = older.answers
         self.packs[:0] = older.packs
@@ -69,10 +70,8 @@ class KeepReports:
         """A heartbeat; the newest of a terminal counts, and what it leaves unsaid stays."""
         await self._room.wait()
         before = self._said.beats.get(beat.terminal_number)
-        if before is not None and beat.serials is None:
-            beat = Beat(
-                beat.terminal_number, beat.at, beat.clock_ahead_ms, beat.mode, beat.blacklist_version, before.serials
-            )
+        if before is not None:
+            beat = beat.over(before)
         self._said.beats[beat.terminal_number] = beat
         self._added()
 

@@ -73,7 +73,7 @@ class SignInRow:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A heartbeat as it is kept; None leaves what was said before."""
+    """A heartbeat as it is kept; None, and 0 of mode and version, leave what was said before."""
 
     terminal_number: str
     at: datetime
@@ -81,6 +81,17 @@ class Beat:
     mode: int
     blacklist_version: int
     serials: DeviceSerials | None
+
+    def over(self, before: "Beat") -> "Beat":
+        """This one where it says something, the one before where it does not."""
+        return Beat(
+            self.terminal_number,
+            self.at,
+            before.clock_ahead_ms if self.clock_ahead_ms is None else self.clock_ahead_ms,
+            self.mode or before.mode,
+            self.blacklist_version or before.blacklist_version,
+            before.serials if self.serials is None else self.serials,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class TerminalSession:
         self.fingerprint = fingerprint
         self._latest: dict[type[Pulse | Stored | News], Pulse | Stored | News] = {}
         self._commands: deque[Command] = deque()
-        self._end: DomainError | None = None
+        self._end: Exception | None = None
         self._over = False
         self._wake = asyncio.Event()
 
@@ -82,7 +82,7 @@ class TerminalSession:
             self._latest[type(message)] = message
         self._wake.set()
 
-    def end(self, reason: DomainError | None = None) -> None:
+    def end(self, reason: Exception | None = None) -> None:
         """End it; None when the other side hung up. The first reason stands."""
         if not self._over:
             self._over, self._end = True, reason
@@ -92,7 +92,7 @@ class TerminalSession:
         """The next message; None when the session ended without a reason.
 
         Raises:
-            DomainError: Why it ended.
+            DomainError: Why it ended; any other exception is a defect of ours.
         """
         while True:
             if self._over:
