@@ -72,7 +72,8 @@ def _show(screen: "Screen", outcome: "Outcome") -> None:
         screen.note(f"{count:>8,}  {name}")
     screen.heading("黑名单时延", "blacklist delay, from the report to the list in force")
     for zh, en, delays in (
-        ("在线终端", "connected terminals", outcome.delays_s),
+        ("在线终端获知", "connected terminals were told", outcome.told_s),
+        ("在线终端生效", "connected terminals had it in force", outcome.delays_s),
         ("由采集器携带", "carried by collectors", outcome.carried_s),
     ):
         if delays:

@@ -26,7 +26,7 @@ U8 = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 
 DAY: Final = date(2025, 9, 1)
-WAVES: Final = 4
+WAVES: Final = 3
 OLD_PROGRAM: Final = "terminal 0.0 (2009)"
 _OPENS, _CLOSES = time(5, 30), time(21, 30)
 _FIRST_CARD = 30_000_000_000

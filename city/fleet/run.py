@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
 
 from city.demo.platform import DemoPlatform
-from city.fleet.plan import DAY, VOID, WAVES, FleetDay, make_fleet_day
+from city.fleet.plan import DAY, WAVES, FleetDay, make_fleet_day
 from city.fleet.terminals import (
     ConnectedTerminal,
     Seen,
@@ -59,9 +59,9 @@ _CONNECTING_AT_ONCE: Final = 64
 _ENTRIES: Final = 6
 _SETTLE_S: Final = 90.0
 _MIB: Final = 1 << 20
-# The fleet's own memory may grow by so much between its second wave and the end.
-_GROWTH_MIB_MAX: Final = 200
 GATEWAY_MIB_MAX: Final = 400
+# A thousand terminals' lines with their certificates take most of it.
+_FLEET_MIB_MAX: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,9 @@ class Outcome:
         complete: Certificates that say complete.
         holes: Certificates that list holes.
         wrong: What differs from what was injected, one line each; empty is the good answer.
-        delays_s: Blacklist delays of connected terminals, sorted.
-        carried_s: Of those that a collector serves, sorted.
+        told_s: From a loss report until a connected terminal was told of the list's new version, sorted.
+        delays_s: The same, until it had the version in force.
+        carried_s: The same, of terminals that a collector serves.
         storm_s: How long it took until all connected terminals had signed in.
         upload_s: How long the waves took.
         peak_mib: Most memory of each service, and of the fleet, in MiB.
@@ -101,6 +102,7 @@ class Outcome:
     complete: int = 0
     holes: int = 0
     wrong: list[str] = field(default_factory=list)
+    told_s: list[float] = field(default_factory=list)
     delays_s: list[float] = field(default_factory=list)
     carried_s: list[float] = field(default_factory=list)
     storm_s: float = 0.0
@@ -136,9 +138,8 @@ async def run(options: Options, say: Say) -> Outcome:
     )
     platform = DemoPlatform(options.root, clock=datetime.combine(DAY, _AT, CITY_TZ), only=SERVICES)
     outcome = Outcome()
-    async with platform:
-        async with _watched(platform, outcome):
-            await _Day(day, platform, outcome, say).live()
+    async with platform, _watched(platform, outcome):
+        await _Day(day, platform, outcome, say).live()
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -288,13 +289,7 @@ class _Day:
             )
             asked_at = time.monotonic()
             entry = await stub.AddEntry(request)
-            version = entry.added_version
-            self._asked_at[version] = asked_at
-            self._seen.loaded_at.setdefault(version, [])
-            self._seen.carried_at.setdefault(version, [])
-            # Who was faster than the answer.
-            arrived = sum(one.list_version >= version for one in self._connected)
-            self._seen.loaded_at[version] += [time.monotonic()] * arrived
+            self._asked_at[entry.added_version] = asked_at
             await asyncio.sleep(2.0)
 
     def _blacklist_channel(self) -> grpc.aio.Channel:
@@ -313,10 +308,7 @@ class _Day:
             have = self._carried_version.get(row, 0)
             if answer.blacklist_version > have:
                 self._carried_version[row] = await fetch_list(centre, self._lists, have)
-                now = time.monotonic()
-                for version in self._seen.carried_at:
-                    if have < version <= self._carried_version[row]:
-                        self._seen.carried_at[version].append(now)
+                self._seen.reached(self._seen.carried_at, have, self._carried_version[row])
             await self._do(answer, centre, sender)
         held = held_rows(day)
         chosen = np.zeros(len(day.records), np.bool_)
@@ -428,18 +420,26 @@ class _Day:
         self._compare(certificates)
         proof = await self._administrator.gateway.Prove(service.ProveRequest())
         self._outcome.wrong += [f"proof: {one.invariant} {one.first_broken}" for one in proof.lines if one.broken_count]
+        seen, outcome = self._seen, self._outcome
         for version, asked_at in self._asked_at.items():
-            self._outcome.delays_s += [max(0.0, at - asked_at) for at in self._seen.loaded_at[version]]
-            self._outcome.carried_s += [at - asked_at for at in self._seen.carried_at[version]]
-            if len(self._seen.loaded_at[version]) < len(self._connected):
-                missing = len(self._connected) - len(self._seen.loaded_at[version])
-                self._outcome.wrong.append(f"list version {version} never reached {missing} connected terminals")
-        self._outcome.delays_s.sort()
-        self._outcome.carried_s.sort()
-        self._outcome.wrong += [f"{reason}: {count}" for reason, count in self._seen.refused.items()]
+            loaded = seen.loaded_at.get(version, [])
+            outcome.told_s += [at - asked_at for at in seen.told_at.get(version, [])]
+            outcome.delays_s += [at - asked_at for at in loaded]
+            outcome.carried_s += [at - asked_at for at in seen.carried_at.get(version, [])]
+            if len(loaded) < len(self._connected):
+                missing = len(self._connected) - len(loaded)
+                outcome.wrong.append(f"list version {version} never reached {missing} connected terminals")
+        for delays in (outcome.told_s, outcome.delays_s, outcome.carried_s):
+            delays.sort()
+        twice = self._seen.counts["FILES STORED TWICE"]
+        if twice:
+            outcome.wrong.append(f"{twice} files were stored twice")
         gateway = self._outcome.peak_mib.get("terminal_gw", 0.0)
         if gateway > GATEWAY_MIB_MAX:
             self._outcome.wrong.append(f"the gateway took {gateway:.0f} MiB")
+        own = self._outcome.peak_mib.get("fleet", 0.0)
+        if own > _FLEET_MIB_MAX * max(1.0, len(self._day.fleet) / 1000):
+            self._outcome.wrong.append(f"the fleet took {own:.0f} MiB")
 
     def _compare(self, certificates: "dict[str, collection_service_pb2.CompletenessCertificate]") -> None:
         """Every certificate against what was injected, to the serial; and its signature."""
@@ -515,6 +515,3 @@ def failure_text(error: BaseException) -> str:
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error_info(error).reason or error.code().name}: {error.details()}"
     return f"{type(error).__name__}: {error}"
-
-
-__all__ = ["VOID", "Options", "Outcome", "failure_text", "percentile", "run"]

@@ -48,15 +48,22 @@ class Seen:
 
     Attributes:
         counts: By a fixed name.
-        loaded_at: By list version, the monotonic times at which connected terminals had it in force.
+        told_at: By list version, the monotonic times at which connected terminals were told of it.
+        loaded_at: The same, at which they had it in force.
         carried_at: The same of terminals that a collector carried it to.
-        refused: Refusals by reason, of what must not be refused.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
+    told_at: dict[int, list[float]] = field(default_factory=dict)
     loaded_at: dict[int, list[float]] = field(default_factory=dict)
     carried_at: dict[int, list[float]] = field(default_factory=dict)
-    refused: Counter[str] = field(default_factory=Counter)
+
+    @staticmethod
+    def reached(times: dict[int, list[float]], have: int, version: int) -> None:
+        """Note that a terminal went from one version to another now: it has every version between them as well."""
+        now = time.monotonic()
+        for one in range(have + 1, version + 1):
+            times.setdefault(one, []).append(now)
 
 
 class SharedLists:
@@ -201,6 +208,7 @@ class ConnectedTerminal:
         self.terminal = terminal
         self.sender = sender
         self.list_version = 0
+        self._told = 0
         self.welcomed = asyncio.Event()
         self._call: Any = None
         self._stopped = False
@@ -303,12 +311,15 @@ class ConnectedTerminal:
                     f"clock: {service.ClockAction.Name(answer.clock_action).removeprefix('CLOCK_ACTION_').lower()}"
                 ] += 1
                 self.welcomed.set()
+                self._told = max(self._told, answer.blacklist_version)
                 if answer.blacklist_version > self.list_version:
                     await self._fetch_list(outgoing)
                 for one in answer.to_do:
                     if one.WhichOneof("kind") == "command":
                         await self._obey(one.command, outgoing)
             case "blacklist":
+                self._seen.reached(self._seen.told_at, self._told, response.blacklist.version)
+                self._told = max(self._told, response.blacklist.version)
                 if response.blacklist.version > self.list_version:
                     await self._fetch_list(outgoing)
             case "command":
@@ -322,10 +333,7 @@ class ConnectedTerminal:
             # The next news, or the next session, brings it.
             self._seen.counts[f"list not fetched: {error_info(error).reason or error.code().name}"] += 1
             return
-        now = time.monotonic()
-        for version in self._seen.loaded_at:
-            if have < version <= self.list_version:
-                self._seen.loaded_at[version].append(now)
+        self._seen.reached(self._seen.loaded_at, have, self.list_version)
         outgoing.put_nowait(session_service_pb2.SessionRequest(heartbeat=self._heartbeat()))
 
     async def _obey(
