@@ -7,7 +7,7 @@ ARGS   ?=
 ONLY   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench protos reference lock pcsc-up clean
+.PHONY: help install demo demo-edge test check bench protos reference lock pcsc-up clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -28,6 +28,9 @@ install: $(VENV)/.dev ## Install everything for development into .venv
 
 demo: $(VENV)/.run ## Run the city: a card's life and one day (DATA=transactions.csv.gz for real records, ARGS=--keep to stay up)
 	@$(BIN)/citycard demo $(if $(DATA),--data $(DATA)) $(ARGS)
+
+demo-edge: $(VENV)/.run ## Run a day of 1,000 terminals with faults; every certificate of completeness must be right (ARGS=--seed=2)
+	@$(BIN)/citycard demo-edge $(ARGS)
 
 # Debian's pcscd with a virtual reader, and SoftHSM2; what cannot be installed is said, and its tests are skipped.
 $(VENV)/.devices: requirements-pcsc.lock $(VENV)/.dev

@@ -14,10 +14,13 @@ import typer
 ROOMS = (
     "city.commands",
     "city.demo.commands",
-    "edge.card.commands",
-    "cli.keys",
-    "city.ledger.commands",
+    "city.fleet.commands",
     "city.day.commands",
+    "city.ledger.commands",
+    "edge.card.commands",
+    "edge.terminal.commands",
+    "edge.collector.commands",
+    "cli.keys",
 )
 
 

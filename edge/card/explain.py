@@ -11,7 +11,7 @@ from libs.purse.apdu import Command
 from libs.purse.card.profiles import SFI_PUBLIC
 from libs.purse.crypto import MAC_SIZE
 from libs.purse.inspect import AIDS
-from libs.purse.layouts import As, Field, Layout, decode, layout_of
+from libs.purse.layouts import As, Field, Layout, decode, layout_of, record_layout
 from libs.purse.layouts.tables import TTI
 from libs.purse.scheme import Scheme
 from libs.purse.transactions import PurseId
@@ -220,7 +220,7 @@ class Explainer:
         data, mac = command.data, b""
         if command.cla & _MACED and len(data) >= MAC_SIZE:
             data, mac = data[:-MAC_SIZE], data[-MAC_SIZE:]
-        layout = form.data or self._addressed(command)
+        layout = form.data or self._addressed(command, command.data)
         lines = []
         if layout is not None and data:
             lines = _fields(layout, data)
@@ -232,7 +232,7 @@ class Explainer:
         if command is None:
             yield Line(data, "数据", "data")
             return
-        layout = _form(command).answer or self._addressed(command)
+        layout = _form(command).answer or self._addressed(command, data)
         if command.ins == 0xA4 or (command.ins == 0xB2 and data[:1] == _ENTRY):
             yield from self._template(data, 0)
         elif layout is not None:
@@ -240,13 +240,13 @@ class Explainer:
         else:
             yield Line(data, *_ANSWER_NAMES.get(command.ins, ("数据", "data")))
 
-    def _addressed(self, command: Command) -> Layout | None:
+    def _addressed(self, command: Command, record: bytes) -> Layout | None:
         """Layout of the file that a file command names by its short identifier, from its first byte on."""
         if self._scheme is None:
             return None
         if command.ins in (0xB0, 0xD6) and command.p1 & 0x80 and not command.p2:
             return layout_of(self._scheme, command.p1 & 0x1F)
-        return layout_of(self._scheme, command.p2 >> 3) if command.ins in (0xB2, 0xDC, 0xE2) else None
+        return record_layout(self._scheme, command.p2 >> 3, record) if command.ins in (0xB2, 0xDC, 0xE2) else None
 
     def _template(self, data: bytes, depth: int) -> Iterator[Line]:
         """Objects of a template: tag and length, then the value or what is inside."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from libs.purse import status, tlv
 from libs.purse.apdu import build
 from libs.purse.inspect import AIDS, Found, discover
-from libs.purse.layouts import decode, layout_of
+from libs.purse.layouts import decode, record_layout
 from libs.purse.scheme import Scheme
 from libs.purse.transactions import PurseId
 from libs.purse.transceiver import Transceiver, exchange
@@ -130,7 +130,7 @@ def _records(card: Transceiver, scheme: Scheme | None, sfi: int) -> Iterator[Nod
 
 
 def _fields(scheme: Scheme | None, sfi: int, data: bytes) -> list[Node]:
-    layout = layout_of(scheme, sfi) if scheme is not None else None
+    layout = record_layout(scheme, sfi, data) if scheme is not None else None
     if layout is None:
         return []
     return [Node(each.zh, each.en, each.text, each.raw.hex().upper()) for each in decode(layout, data)]

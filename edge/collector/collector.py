@@ -107,21 +107,30 @@ class Collector:
             for start in range(0, len(records), self._records_max)
         ]
 
-    async def send_waiting(self, on_sent: Callable[[gw.Upload], None] = lambda receipt: None) -> list[gw.Upload]:
+    async def send_waiting(
+        self,
+        on_sent: Callable[[gw.Upload], None] = lambda receipt: None,
+        on_stored: Callable[[Outgoing], None] = lambda outgoing: None,
+    ) -> list[gw.Upload]:
         """Send every file that waits, by batch number; each leaves the spool with its receipt.
+
+        Args:
+            on_sent: Told every receipt.
+            on_stored: Told every file that the gateway has, before it leaves the spool.
 
         Raises:
             UploadRefused, UploadUnfinished: Of the first file that fails; it and the later ones stay in the spool.
         """
         receipts = []
-        async for receipt in self._sent():
+        async for receipt in self._sent(on_stored):
             on_sent(receipt)
             receipts.append(receipt)
         return receipts
 
-    async def _sent(self) -> AsyncIterator[gw.Upload]:
+    async def _sent(self, on_stored: Callable[[Outgoing], None]) -> AsyncIterator[gw.Upload]:
         for outgoing in list(self._spool.waiting()):
             receipt = await self._uploader.send(outgoing.path.read_bytes(), outgoing.path.name)
+            on_stored(outgoing)
             # Only now: a file is in the spool or at the gateway, at every moment.
             self._spool.remove(outgoing)
             yield receipt

@@ -6,9 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.errors import Refusal
+
 _FILE = re.compile(r"TX_[0-9A-F]{8}_[0-9A-F]{8}_[0-9]{8}_([0-9]{6})\.ykt")
 _NUMBER_FILE = "last-batch-number"
 _OUTGOING = "outgoing"
+
+
+class BatchNumbersUsedUp(Refusal):
+    """The last number of this sender's block is used: its institution must give it another. Fact: `last`."""
+
+    reason = "BATCH_NUMBERS_USED_UP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +40,32 @@ class Spool:
 
     Args:
         folder: Made when missing.
+        first: First batch number of this sender. Numbers are one row for each institution, so its terminals and
+            collectors have blocks of them [convention].
+        last: Last one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, first: int = 1, last: int = 999_999) -> None:
         self._folder = folder
+        self._first = first
+        self._last = last
         self._outgoing = folder / _OUTGOING
         self._outgoing.mkdir(parents=True, exist_ok=True)
 
     def next_number(self) -> int:
-        """The batch number that the next file must have, 1 to 999,999."""
+        """The batch number that the next file must have, within the block.
+
+        Raises:
+            BatchNumbersUsedUp: There is none.
+        """
         try:
             last = int((self._folder / _NUMBER_FILE).read_text(encoding="ascii"))
         except FileNotFoundError:
-            last = 0
-        return max([last, *(one.number for one in self.waiting())]) + 1
+            last = self._first - 1
+        found = max([last, *(one.number for one in self.waiting())]) + 1
+        if found > self._last:
+            raise BatchNumbersUsedUp(last=self._last)
+        return found
 
     def put(self, file_name: str, content: bytes) -> Outgoing:
         """Keep a file durably; from now on its number is used.

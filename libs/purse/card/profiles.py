@@ -108,7 +108,8 @@ CJ = Profile(
             0x0017,
             0x17,
             FileKind.RECORDS,
-            _blank_records(48, b"\x02\x2e", b"\x03\x2e", b"\x11\x2e"),
+            # The last one holds the discount state (card-lifecycle-and-fares.md, section 4).
+            (*_blank_records(48, b"\x02\x2e", b"\x03\x2e", b"\x11\x2e"), b"\x20\x1e".ljust(32, b"\x00")),
             Update.MAC,
             capp=True,
         ),
@@ -134,7 +135,8 @@ JT = Profile(
             0x001A,
             SFI_TRIP_STATE,
             FileKind.RECORDS,
-            _blank_records(128, b"\x27\x02\x7d"),
+            # Behind it the discount state, in a record of our own: its 32 bytes follow the head [convention].
+            _blank_records(128, b"\x27\x02\x7d", b"\x27\x20\x7d"),
             Update.MAC,
             identifier_offset=1,
             capp=True,

@@ -14,6 +14,7 @@ from libs.purse.layouts.tables import (
     PUBLIC_JT,
     TRANSIT_LOG,
     layout_of,
+    record_layout,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "Reading",
     "decode",
     "layout_of",
+    "record_layout",
 ]

@@ -240,6 +240,28 @@ BUS_TRIP = Layout(
     ),
 )
 
+# The discount state (card-lifecycle-and-fares.md, section 4) behind the head of a record of file 001A [convention].
+DISCOUNT_STATE = Layout(
+    "001A/20",
+    "优惠状态",
+    "discount state",
+    128,
+    (
+        Field("identifier", "记录 ID", "record id", 0, 2),
+        Field("length", "长度", "length", 2, 1, As.NUMBER),
+        Field("month", "月份", "month", 5, 3, As.DIGITS),
+        Field("metro_paid_fen", "地铁累计", "metro paid", 8, 4, As.FEN),
+        Field("bus_paid_fen", "公交累计", "bus paid", 12, 4, As.FEN),
+        Field("trips", "乘次", "trips", 16, 2, As.NUMBER),
+        Field("last_mode", "上次方式", "last mode", 18, 1, As.NUMBER),
+        Field("last_line", "上次线路", "last line", 19, 3, As.DIGITS),
+        Field("last_paid_at", "上次付费时间", "last paid tap", 22, 7, As.STAMP),
+        Field("last_amount_fen", "上次金额", "last amount", 29, 4, As.FEN),
+        Field("transfer_used", "换乘优惠已用", "transfer used", 33, 1, As.CODE, YES_NO),
+    ),
+)
+_DISCOUNT_RECORD = b"\x27\x20"
+
 # (scheme, short file identifier) -> layout of the file, or of each of its records.
 LAYOUTS: Mapping[tuple[Scheme, int], Layout] = {
     (Scheme.CJ, 0x15): PUBLIC_CJ,
@@ -259,3 +281,10 @@ LAYOUTS: Mapping[tuple[Scheme, int], Layout] = {
 def layout_of(scheme: Scheme, sfi: int) -> Layout | None:
     """The layout of a file of a known application; None when nobody told us."""
     return LAYOUTS.get((scheme, sfi))
+
+
+def record_layout(scheme: Scheme, sfi: int, record: bytes) -> Layout | None:
+    """The layout of one record: file 001A of a JT card holds records of two kinds, told apart by their identifiers."""
+    if (scheme, sfi) == (Scheme.JT, 0x1A) and record[:2] == _DISCOUNT_RECORD:
+        return DISCOUNT_STATE
+    return layout_of(scheme, sfi)

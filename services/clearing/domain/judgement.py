@@ -182,14 +182,14 @@ def judge(
         test = (records["flags"] & otr.Flag.TEST).astype(np.bool_) | (records["card_main_type"] == _TEST_CARD_TYPE)
         refuse(test, ResultCode.TEST_RECORD)
     refuse(known.participant < 0, ResultCode.ACQUIRER_UNKNOWN)
-    refuse(~(known.terminal & known.psam), ResultCode.TERMINAL_UNKNOWN)
+    # A meter read belongs to no card and no module (section 1): where others have the PSAM it has the meter's number.
+    cardless = kind == Kind.METER_READ
+    refuse(~(known.terminal & (known.psam | cardless)), ResultCode.TERMINAL_UNKNOWN)
     refuse(known.same_taken, ResultCode.DUPLICATE)
     # A repetition within the set is judged by what became of the first: set aside here, answered at the end.
     repeats, first = _repetitions(digests, codes == UNDECIDED)
     codes[repeats] = ResultCode.DUPLICATE
-    refuse(~known.own_issuer, ResultCode.PENDING)
-    # A meter read belongs to no card (section 1), so nothing about cards is asked of it.
-    cardless = kind == Kind.METER_READ
+    refuse(~known.own_issuer & ~cardless, ResultCode.PENDING)
     refuse((known.card == 0) & ~cardless, ResultCode.CARD_UNKNOWN)
     grey = kind == Kind.GREY
     refuse(grey & known.u1_taken, ResultCode.DUPLICATE)

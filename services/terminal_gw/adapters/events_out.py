@@ -1,12 +1,14 @@
 """What the gateway tells the others."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from citycard.terminal_gw.v1 import events_pb2 as events_pb
 
 from libs.runtime.outbox import Outbox
 from services.terminal_gw.adapters.messages import terminal_to_pb, upload_to_pb, write
+from services.terminal_gw.domain.device import Pairing
 from services.terminal_gw.domain.terminal import Terminal
 from services.terminal_gw.domain.upload import Upload
 
@@ -35,6 +37,11 @@ class OutboxAnnounce:
         )
         write(event.revoke_time, terminal.psam_revoke_time)
         await self._outbox.add([event])
+
+    async def device_paired(self, terminal: Terminal, pairing: Pairing) -> None:
+        """One event, with the pairing that begins."""
+        message = terminal_to_pb(replace(terminal, pairing=pairing))
+        await self._outbox.add([events_pb.DevicePaired(terminal=message)])
 
     async def upload_stored(self, upload: Upload) -> None:
         """A reference; the bytes stay here."""

@@ -10,18 +10,21 @@ from citycard.terminal_gw.v1 import terminal_gw_service_pb2 as service_pb
 from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGatewayServiceServicer
 
 from libs.clock import Clock
-from libs.errors import CallerUnknown, RequestMalformed
+from libs.errors import CallerUnknown
 from libs.runtime.identity import Context, Identity, caller
 from libs.runtime.paging import page_key, page_size, page_token
 from libs.runtime.requests import request_key
+from services.terminal_gw.adapters.grpc_sessions import trusted
 from services.terminal_gw.adapters.messages import moment, terminal_to_pb, upload_to_pb, write
+from services.terminal_gw.adapters.messages_field import introduction_of_pb, printable, readable, sign_in_to_pb
 from services.terminal_gw.application.batch_register_terminals import BatchRegisterTerminals
 from services.terminal_gw.application.download_blacklist import DownloadBlacklist
 from services.terminal_gw.application.get_terminal import GetTerminal, ListTerminals
 from services.terminal_gw.application.get_upload import GetUpload, ListUploads, ReadUpload
 from services.terminal_gw.application.prove import Prove
 from services.terminal_gw.application.revoke_psam import RevokePsam
-from services.terminal_gw.application.sign_in import Introduction, SignIn
+from services.terminal_gw.application.sign_in import SignIn
+from services.terminal_gw.application.trust import Trust
 from services.terminal_gw.application.upload_batch import Chunk, UploadBatch
 from services.terminal_gw.domain.terminal import TerminalSpec
 from services.terminal_gw.domain.upload import Carrier, Start, UploadKey
@@ -50,12 +53,16 @@ class TerminalGatewayApi(TerminalGatewayServiceServicer):
     Args:
         use_cases: What to call.
         clock: For GetClock.
+        trust: Whose certificate holds.
         upload_bytes_max: Told at sign-in, bytes.
         chunk_bytes_max: Told at sign-in, bytes.
     """
 
-    def __init__(self, use_cases: UseCases, clock: Clock, upload_bytes_max: int, chunk_bytes_max: int) -> None:
+    def __init__(
+        self, use_cases: UseCases, clock: Clock, trust: Trust, upload_bytes_max: int, chunk_bytes_max: int
+    ) -> None:
         self._do = use_cases
+        self._trust = trust
         self._clock = clock
         self._upload_bytes_max = upload_bytes_max
         self._chunk_bytes_max = chunk_bytes_max
@@ -73,6 +80,8 @@ class TerminalGatewayApi(TerminalGatewayServiceServicer):
                 spec.operator_number,
                 spec.device_number,
                 spec.industry_code,
+                moment(spec.pair_time) if spec.HasField("pair_time") else None,
+                moment(spec.pair_until_time) if spec.HasField("pair_until_time") else None,
             )
             for spec in request.terminals
         ]
@@ -109,39 +118,22 @@ class TerminalGatewayApi(TerminalGatewayServiceServicer):
 
     async def SignIn(self, request: service_pb.SignInRequest, context: Context) -> service_pb.SignInResponse:
         """Say who one is and hear what to do."""
-        if not request.HasField("clock_time"):
-            raise RequestMalformed(field="clock_time", description="say what the clock shows")
-        to_do = await self._do.sign_in(
-            caller(context),
-            Introduction(
-                request.terminal_number,
-                request.psam_number,
-                moment(request.clock_time),
-                request.blacklist_version,
-                _printable(request.program_version),
-            ),
-        )
-        response = service_pb.SignInResponse(
-            clock_ahead_ms=to_do.clock_ahead_ms,
-            clock_action=service_pb.ClockAction.ValueType(to_do.clock_action),
-            blacklist_version=to_do.blacklist_version,
-            upload_bytes_max=self._upload_bytes_max,
-            chunk_bytes_max=self._chunk_bytes_max,
-        )
-        write(response.centre_time, to_do.centre_time)
-        return response
+        identity = trusted(context, self._trust)
+        answer = await self._do.sign_in(identity, introduction_of_pb(request))
+        return sign_in_to_pb(answer, self._do.sign_in.thresholds, self._upload_bytes_max, self._chunk_bytes_max)
 
     async def UploadBatch(
         self, request_iterator: AsyncIterator[service_pb.UploadBatchRequest], context: Context
     ) -> pb.Upload:
         """Receive one batch file."""
         certificate = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
-        messages = _messages(request_iterator, caller(context), certificate)
+        messages = _messages(request_iterator, context, self._trust, certificate)
         return upload_to_pb(await self._do.upload_batch(messages))
 
     async def GetUpload(self, request: service_pb.GetUploadRequest, context: Context) -> pb.Upload:
         """One upload."""
-        return upload_to_pb(await self._do.get_upload(UploadKey.parse(request.name), caller(context).may_see))
+        identity = trusted(context, self._trust)
+        return upload_to_pb(await self._do.get_upload(UploadKey.parse(request.name), identity.may_see))
 
     async def ListUploads(
         self, request: service_pb.ListUploadsRequest, context: Context
@@ -169,6 +161,7 @@ class TerminalGatewayApi(TerminalGatewayServiceServicer):
         self, request: service_pb.DownloadBlacklistRequest, context: Context
     ) -> AsyncIterator[service_pb.DownloadBlacklistResponse]:
         """The blacklist for terminals."""
+        trusted(context, self._trust)
         async for part in self._do.download_blacklist(request.base_version):
             yield service_pb.DownloadBlacklistResponse(version=part.version, data=part.data)
 
@@ -200,11 +193,14 @@ class TerminalGatewayApi(TerminalGatewayServiceServicer):
 
 
 async def _messages(
-    requests: AsyncIterator[service_pb.UploadBatchRequest], sender: Identity, certificate: bytes
+    requests: AsyncIterator[service_pb.UploadBatchRequest], context: Context, trust: Trust, certificate: bytes
 ) -> AsyncIterator[Start | Chunk]:
+    sender = trusted(context, trust)
     if sender.participant is None:
         raise CallerUnknown
-    async for request in requests:
+    async for request in readable(requests):
+        # Asked again at every message: whoever is revoked in the middle of a file does not finish it.
+        trusted(context, trust)
         if request.WhichOneof("part") == "start":
             said = request.start
             yield Start(
@@ -213,11 +209,12 @@ async def _messages(
                 sender=sender.uri,
                 certificate=certificate,
                 signature=said.signature,
-                file_name=_printable(said.file_name),
+                file_name=printable(said.file_name),
                 carrier=Carrier(said.carrier),
             )
         else:
             yield Chunk(request.chunk.offset, request.chunk.data, request.chunk.crc32c)
+    trusted(context, trust)
 
 
 def _participant(name: str) -> str:
@@ -226,11 +223,6 @@ def _participant(name: str) -> str:
 
 def _terminal(name: str) -> str:
     return name.removeprefix("terminals/")
-
-
-def _printable(said: str) -> str:
-    """What a caller calls something, without the characters that a database or a log would choke on."""
-    return "".join(character for character in said if character.isprintable())
 
 
 def _only(identity: Identity) -> str | None:

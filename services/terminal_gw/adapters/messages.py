@@ -34,6 +34,13 @@ def terminal_to_pb(terminal: Terminal) -> pb.Terminal:
     write(message.register_time, terminal.register_time)
     write(message.psam_revoke_time, terminal.psam_revoke_time)
     write(message.sign_in_time, terminal.sign_in_time)
+    if terminal.pairing is not None:
+        message.device_number = terminal.pairing.device_number
+        write(message.pair_time, terminal.pairing.valid_from)
+        write(message.pair_until_time, terminal.pairing.valid_until)
+    else:
+        write(message.pair_time, spec.pair_time)
+        write(message.pair_until_time, spec.pair_until_time)
     return message
 
 
@@ -57,4 +64,7 @@ def upload_to_pb(upload: Upload) -> pb.Upload:
         message.batch_number = upload.header.batch_number
         message.record_count = upload.header.record_count
         message.total_fen = upload.header.total_fen
+        message.terminal_count = upload.header.terminal_count or 0
+        message.device_seq_first = upload.header.device_seq_first
+        message.device_seq_last = upload.header.device_seq_last
     return message

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, func, select, text, update
+from sqlalchemy import Select, func, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.terminal_gw.adapters.tables import BLACKLIST_HEAD, SIGN_IN, TERMINAL
+from libs.clock import Clock
+from services.terminal_gw.adapters.tables import BLACKLIST_HEAD, PAIRING, SIGN_IN, TERMINAL
 from services.terminal_gw.application.ports import SignedIn
-from services.terminal_gw.domain.errors import PsamInUse, TerminalExists, TerminalUnknown
+from services.terminal_gw.domain.device import Pairing
+from services.terminal_gw.domain.errors import PairingOverlaps, PsamInUse, TerminalExists, TerminalUnknown
 from services.terminal_gw.domain.terminal import Terminal, TerminalSpec, check_psams
 
 _ASKED: Final = """
@@ -33,11 +35,19 @@ _PSAM_TAKEN: Final = f"""
     WHERE asked.terminal_number <> terminal.terminal_number ORDER BY asked.terminal_number LIMIT 1"""
 
 
-class SqlTerminals:
-    """The port `Terminals` on one open transaction."""
+_PAIR: Final = """
+    INSERT INTO pairing (terminal_number, device_number, valid_from, valid_until)
+    SELECT number, device, coalesce(pair_time, :at), until FROM unnest(CAST(:numbers AS text[]),
+        CAST(:devices AS bigint[]), CAST(:pair_times AS timestamptz[]), CAST(:untils AS timestamptz[]))
+        AS new (number, device, pair_time, until) ORDER BY number"""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+
+class SqlTerminals:
+    """The port `Terminals` on one open transaction; the clock tells which pairing has begun."""
+
+    def __init__(self, connection: AsyncConnection, clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
 
     async def register(self, participant: str, specs: Sequence[TerminalSpec], at: datetime) -> Sequence[Terminal]:
         """Insert those that are new, then ask whether all of them are as asked; see the port."""
@@ -60,15 +70,30 @@ class SqlTerminals:
             taken = (await self._connection.execute(text(_PSAM_TAKEN), values)).first()
             if taken is not None:
                 raise PsamInUse(psam=taken.psam_number, terminal=taken.terminal_number)
+        paired = [spec for spec in specs if spec.terminal_number in new]
+        for spec in paired:
+            if spec.pair_until_time is not None and spec.pair_until_time <= (spec.pair_time or at):
+                raise PairingOverlaps(terminal=spec.terminal_number)
+        if paired:
+            await self._connection.execute(
+                text(_PAIR),
+                {
+                    "at": at,
+                    "numbers": [spec.terminal_number for spec in paired],
+                    "devices": [spec.device_number for spec in paired],
+                    "pair_times": [spec.pair_time for spec in paired],
+                    "untils": [spec.pair_until_time for spec in paired],
+                },
+            )
         return [Terminal(spec, participant, at) for spec in specs if spec.terminal_number in new]
 
     async def get(self, terminal_number: str) -> Terminal:
         """One terminal with its last sign-in."""
-        return await self._one(_terminals(), terminal_number)
+        return await self._one(_terminals(self._clock.now()), terminal_number)
 
     async def get_for_update(self, terminal_number: str) -> Terminal:
         """The same, locked."""
-        return await self._one(_terminals().with_for_update(of=TERMINAL), terminal_number)
+        return await self._one(_terminals(self._clock.now()).with_for_update(of=TERMINAL), terminal_number)
 
     async def _one(self, statement: Select[Any], terminal_number: str) -> Terminal:
         statement = statement.where(TERMINAL.c.terminal_number == terminal_number)
@@ -84,7 +109,7 @@ class SqlTerminals:
 
     async def list(self, participant: str | None, after: str, size: int) -> Sequence[Terminal]:
         """A page by number."""
-        statement = _terminals().where(TERMINAL.c.terminal_number > after)
+        statement = _terminals(self._clock.now()).where(TERMINAL.c.terminal_number > after)
         if participant is not None:
             statement = statement.where(TERMINAL.c.participant == participant)
         rows = await self._connection.execute(statement.order_by(TERMINAL.c.terminal_number).limit(size))
@@ -119,11 +144,28 @@ class SqlSignIns:
         await self._connection.execute(update(BLACKLIST_HEAD).where(column < version).values(version=version))
 
 
-def _terminals() -> Select[Any]:
+def _terminals(at: datetime) -> Select[Any]:
     signed_in = SIGN_IN.c.subject == func.concat("terminals/", TERMINAL.c.terminal_number)
-    return select(TERMINAL, SIGN_IN.c.sign_in_time).select_from(TERMINAL.outerjoin(SIGN_IN, signed_in))
+    # The newest pairing that has begun; the registered machine where there is none.
+    paired = (
+        select(PAIRING.c.device_number, PAIRING.c.valid_from, PAIRING.c.valid_until)
+        .where(PAIRING.c.terminal_number == TERMINAL.c.terminal_number, PAIRING.c.valid_from <= at)
+        .order_by(PAIRING.c.valid_from.desc())
+        .limit(1)
+        .lateral("paired")
+    )
+    columns = (paired.c.device_number.label("paired_number"), paired.c.valid_from, paired.c.valid_until)
+    joined = TERMINAL.outerjoin(SIGN_IN, signed_in).outerjoin(paired, true())
+    return select(TERMINAL, SIGN_IN.c.sign_in_time, *columns).select_from(joined)
 
 
 def _terminal(row: Any) -> Terminal:
-    spec = TerminalSpec(row.terminal_number, row.psam_number, row.operator_number, row.device_number, row.industry_code)
-    return Terminal(spec, row.participant, row.register_time, row.psam_revoke_time, row.sign_in_time)
+    spec = TerminalSpec(
+        row.terminal_number,
+        row.psam_number,
+        row.operator_number,
+        row.device_number,
+        row.industry_code,
+    )
+    pairing = None if row.valid_from is None else Pairing(row.paired_number, row.valid_from, row.valid_until)
+    return Terminal(spec, row.participant, row.register_time, row.psam_revoke_time, row.sign_in_time, pairing)

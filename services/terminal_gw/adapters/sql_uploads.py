@@ -102,6 +102,9 @@ class SqlUploads:
                     batch_number=facts.batch_number,
                     record_count=facts.record_count,
                     total_fen=facts.total_fen,
+                    terminal_count=facts.terminal_count,
+                    device_seq_first=facts.device_seq_first,
+                    device_seq_last=facts.device_seq_last,
                     **_said(start),
                 ).returning(UPLOAD)
             )
@@ -188,7 +191,15 @@ def _said(start: Start) -> dict[str, Any]:
 def _upload(row: Any) -> Upload:
     facts = None
     if row.sequence is not None:
-        facts = HeaderFacts(row.sender_institution, row.batch_number, row.record_count, int(row.total_fen))
+        facts = HeaderFacts(
+            row.sender_institution,
+            row.batch_number,
+            row.record_count,
+            int(row.total_fen),
+            row.terminal_count,
+            row.device_seq_first or 0,
+            row.device_seq_last or 0,
+        )
     return Upload(
         key=UploadKey(row.participant, bytes(row.sha256)),
         state=UploadState(row.state),

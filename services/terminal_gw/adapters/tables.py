@@ -2,7 +2,19 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, LargeBinary, MetaData, Numeric, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+)
 
 METADATA: Final = MetaData()
 _MOMENT: Final = DateTime(timezone=True)
@@ -29,6 +41,14 @@ SIGN_IN: Final = Table(
     Column("blacklist_version", BigInteger),
     Column("program_version", Text),
 )
+PAIRING: Final = Table(
+    "pairing",
+    METADATA,
+    Column("terminal_number", Text, primary_key=True),
+    Column("valid_from", _MOMENT, primary_key=True),
+    Column("valid_until", _MOMENT),
+    Column("device_number", BigInteger),
+)
 BLACKLIST_HEAD: Final = Table(
     "blacklist_head", METADATA, Column("single", Boolean, primary_key=True), Column("version", BigInteger)
 )
@@ -53,6 +73,9 @@ UPLOAD: Final = Table(
     Column("batch_number", BigInteger),
     Column("record_count", BigInteger),
     Column("total_fen", Numeric(20)),
+    Column("terminal_count", Integer),
+    Column("device_seq_first", BigInteger),
+    Column("device_seq_last", BigInteger),
 )
 UPLOAD_PART: Final = Table(
     "upload_part",

@@ -5,11 +5,12 @@ import hashlib
 from libs.records.batch import BatchRefused, FileType, decode_batch
 from libs.records.numbers import institution_bytes
 from services.terminal_gw.domain.errors import UploadDigest, UploadMalformed
+from services.terminal_gw.domain.serials import FileSerials, serials_of
 from services.terminal_gw.domain.upload import HeaderFacts
 
 
-def inspect_file(data: bytes | bytearray, sha256: bytes) -> HeaderFacts:
-    """Let pass a TX file of this digest and tell what its header says.
+def inspect_file(data: bytes | bytearray, sha256: bytes) -> tuple[HeaderFacts, FileSerials]:
+    """Let pass a TX file of this digest and tell what its header says and which serials it holds.
 
     The records themselves are not judged: a bad one gets its verdict from clearing.
 
@@ -24,15 +25,20 @@ def inspect_file(data: bytes | bytearray, sha256: bytes) -> HeaderFacts:
     if hashlib.sha256(data).digest() != sha256:
         raise UploadDigest
     try:
-        header = decode_batch(data, FileType.TX).header
+        batch = decode_batch(data, FileType.TX)
     except BatchRefused as refused:
         raise UploadMalformed(file_code=f"{refused.file_code:02d}", detail=_detail(refused)) from refused
-    return HeaderFacts(
+    header, serials = batch.header, serials_of(batch.records)
+    facts = HeaderFacts(
         sender_institution=institution_bytes(header.sender).hex().upper(),
         batch_number=header.batch_number,
         record_count=header.record_count,
         total_fen=header.total_fen,
+        terminal_count=serials.terminal_count,
+        device_seq_first=serials.device_seq_first,
+        device_seq_last=serials.device_seq_last,
     )
+    return facts, serials
 
 
 def _detail(refused: BatchRefused) -> str:

@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from libs.runtime.requests import RequestKey
+from services.terminal_gw.domain.device import Pairing
+from services.terminal_gw.domain.serials import Indexed, Ranges
 from services.terminal_gw.domain.terminal import Terminal, TerminalSpec
 from services.terminal_gw.domain.upload import HeaderFacts, Start, Upload, UploadKey
 
@@ -38,6 +40,10 @@ class Announce(Protocol):
 
     async def psam_revoked(self, terminal: Terminal) -> None:
         """What its PSAM signs from then on is not paid."""
+        ...
+
+    async def device_paired(self, terminal: Terminal, pairing: Pairing) -> None:
+        """Its PSAM sits in another machine from then on."""
         ...
 
     async def upload_stored(self, upload: Upload) -> None:
@@ -199,6 +205,22 @@ class Uploads(Protocol):
         ...
 
 
+class UploadSerials(Protocol):
+    """Which serials uploads hold."""
+
+    async def index(self, stored: Sequence[Indexed]) -> None:
+        """Note which serials stored uploads hold, and that they are covered; in one order, whoever does it."""
+        ...
+
+    async def serials_of_upload(self, key: UploadKey) -> Sequence[tuple[str, int, int, Ranges, Ranges]]:
+        """What was noted of an upload: terminal, machine, records, device serials, PSAM serials; by terminal."""
+        ...
+
+    async def prove_serials(self) -> tuple[int, int, str]:
+        """Coverage against its parts: how many looked at, how many differ, the first."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """One transaction; leaving it without `commit` rolls everything back."""
 
@@ -225,6 +247,11 @@ class UnitOfWork(Protocol):
     @property
     def uploads(self) -> Uploads:
         """Uploads."""
+        ...
+
+    @property
+    def collection(self) -> UploadSerials:
+        """Which serials uploads hold."""
         ...
 
     async def __aenter__(self) -> Self: ...

@@ -12,6 +12,7 @@ from libs.runtime.refusals import dependency_of
 from services.terminal_gw.application.inspect_file import inspect_file
 from services.terminal_gw.application.ports import UnitOfWork
 from services.terminal_gw.domain.errors import UploadDigest, UploadMalformed, UploadTruncated
+from services.terminal_gw.domain.serials import FileSerials, Indexed
 from services.terminal_gw.domain.upload import HeaderFacts, Start, Upload, UploadKey, UploadState
 
 log = get_logger("citycard.terminal_gw.uploads")
@@ -25,6 +26,7 @@ class _Waiting:
 
     start: Start
     facts: HeaderFacts
+    serials: FileSerials
     whole: bytes | None
     receipt: asyncio.Future[Upload]
 
@@ -98,7 +100,7 @@ class StoreUpload:
         Raises:
             UploadDigest, UploadMalformed: It is refused and kept nowhere.
         """
-        return await self._store(start, await self._inspected(start, data), data)
+        return await self._store(start, *await self._inspected(start, data), data)
 
     async def finish(self, start: Start) -> Upload:
         """Store a file all of whose bytes were kept; what is in the database is what is looked at.
@@ -117,11 +119,11 @@ class StoreUpload:
                     data += part
             if len(data) != start.size_bytes:
                 raise UploadTruncated(received_bytes=len(data), size_bytes=start.size_bytes)
-            facts = await self._inspected(start, data)
+            facts, serials = await self._inspected(start, data)
             del data
-        return await self._store(start, facts, None)
+        return await self._store(start, facts, serials, None)
 
-    async def _inspected(self, start: Start, data: bytes | bytearray) -> HeaderFacts:
+    async def _inspected(self, start: Start, data: bytes | bytearray) -> tuple[HeaderFacts, FileSerials]:
         try:
             # Hashing lets other threads run.
             return await asyncio.to_thread(inspect_file, data, start.key.sha256)
@@ -129,8 +131,8 @@ class StoreUpload:
             await self._refuse(start, refusal)
             raise
 
-    async def _store(self, start: Start, facts: HeaderFacts, whole: bytes | None) -> Upload:
-        waiting = _Waiting(start, facts, whole, asyncio.get_running_loop().create_future())
+    async def _store(self, start: Start, facts: HeaderFacts, serials: FileSerials, whole: bytes | None) -> Upload:
+        waiting = _Waiting(start, facts, serials, whole, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._storing is None:
             self._storing = asyncio.create_task(self._store_all())
@@ -184,12 +186,17 @@ class StoreUpload:
                     self._waiting.append(one)
                 else:
                     places.append((one, upload_id))
+            indexed: list[Indexed] = []
             for one, upload_id in places:
                 # The journal's lock comes last: positions and times of storing go up together.
                 sequence = await uow.uploads.next_sequence()
                 stored = await uow.uploads.store(upload_id, one.start, one.facts, self._clock.now(), sequence)
                 await uow.announce.upload_stored(stored)
                 receipts.append((one, stored))
+                number = one.facts.batch_number
+                indexed.append(Indexed(upload_id, one.start.key, one.start.sender, number, one.serials))
+            if indexed:
+                await uow.collection.index(indexed)
             await uow.commit()
         for one, upload in receipts:
             one.answer(upload)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.terminal_gw.domain.device import Pairing
 from services.terminal_gw.domain.errors import PsamInUse, PsamMismatch, PsamRevoked, TerminalExists
 
 
@@ -17,6 +18,8 @@ class TerminalSpec:
         operator_number: Operator in its records.
         device_number: Machine that the PSAM sits in.
         industry_code: 4 hexadecimal digits (card-files.md, section 8).
+        pair_time: From when on the PSAM is in this machine; None: from the registration on.
+        pair_until_time: Until when, exclusive; None: open.
     """
 
     terminal_number: str
@@ -24,6 +27,8 @@ class TerminalSpec:
     operator_number: int
     device_number: int
     industry_code: str
+    pair_time: datetime | None = None
+    pair_until_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Terminal:
         register_time: When it was registered.
         psam_revoke_time: From when on what its PSAM signs is not paid; None while it is good.
         sign_in_time: Last time it signed in; None before the first.
+        pairing: The newest that has begun; None when it was not read or none has.
     """
 
     spec: TerminalSpec
@@ -43,6 +49,7 @@ class Terminal:
     register_time: datetime
     psam_revoke_time: datetime | None = None
     sign_in_time: datetime | None = None
+    pairing: Pairing | None = None
 
     def must_carry(self, psam_number: str, at: datetime) -> None:
         """Let pass the PSAM that belongs into this terminal, while it is good.

@@ -87,12 +87,18 @@ class HeaderFacts:
         batch_number: 1 to 999,999.
         record_count: Records in the file.
         total_fen: Their total, in fen.
+        terminal_count: Terminals whose records are in it; None before anybody looked.
+        device_seq_first: Lowest device serial when all records are of one machine; 0 otherwise.
+        device_seq_last: Highest likewise.
     """
 
     sender_institution: str
     batch_number: int
     record_count: int
     total_fen: int
+    terminal_count: int | None = None
+    device_seq_first: int = 0
+    device_seq_last: int = 0
 
 
 @dataclass(frozen=True, slots=True)

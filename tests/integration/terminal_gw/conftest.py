@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from citycard.terminal_gw.v1 import terminal_gw_service_pb2 as service_pb
+from citycard.terminal_gw.v1.collection_service_pb2_grpc import CollectionServiceStub
+from citycard.terminal_gw.v1.parameters_service_pb2_grpc import ParameterServiceStub
+from citycard.terminal_gw.v1.session_service_pb2_grpc import SessionServiceStub
 from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGatewayServiceStub
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -41,6 +44,15 @@ class Gateway:
 
     def stub(self, as_: str = ADMINISTRATOR) -> Any:
         return TerminalGatewayServiceStub(self.server.channel(as_))
+
+    def sessions(self, as_: str = ADMINISTRATOR) -> Any:
+        return SessionServiceStub(self.server.channel(as_))
+
+    def parameters(self, as_: str = ADMINISTRATOR) -> Any:
+        return ParameterServiceStub(self.server.channel(as_))
+
+    def collection(self, as_: str = ADMINISTRATOR) -> Any:
+        return CollectionServiceStub(self.server.channel(as_))
 
     def sign(self, digest: bytes, as_: str) -> bytes:
         key = serialization.load_pem_private_key(self.certificates.of(as_).key.read_bytes(), None)

@@ -470,7 +470,7 @@ class TestDoubleTaps:
         for serial in range(1, 6):
             bench.terminal.pay(a_card(serial).transmit, costs(200))
             bench.clock.advance(seconds=10)
-        assert len(bench.terminal._just_tapped) == 1
+        assert len(bench.terminal.guard) == 1
 
 
 class TestHints:

@@ -226,7 +226,7 @@ def test_a_counter_at_its_maximum_ends_the_card(card: VirtualCard, purse: PurseS
         ("09B8", "09" + "00" * 47, "6A83"),
         ("02B8", "02" + "00" * 46, "6700"),
         ("02B8", "03" + "00" * 47, "6A80"),
-        ("04BC", "02" + "00" * 47, "6A83"),
+        ("05BC", "02" + "00" * 47, "6A83"),
     ],
 )
 def test_a_refused_record_ends_the_complex_purchase(card: VirtualCard, parameters: str, data: str, status: str) -> None:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from services.terminal_gw.application.ports import SignedIn, StoredProof
+from services.terminal_gw.domain.device import Pairing
 from services.terminal_gw.domain.errors import PsamInUse, SignatureWrong, TerminalExists, TerminalUnknown
+from services.terminal_gw.domain.serials import Indexed, Ranges
 from services.terminal_gw.domain.terminal import Terminal, TerminalSpec, check_psams
 from services.terminal_gw.domain.upload import HeaderFacts, Start, Upload, UploadKey, UploadState
 from tests.unit.terminal_gw.files import sha256
@@ -40,6 +42,7 @@ class FakeState:
     refused: list[tuple[Start, str]] = field(default_factory=list)
     told: list[Any] = field(default_factory=list)
     answers: dict[Any, Any] = field(default_factory=dict)
+    indexed: dict[UploadKey, Indexed] = field(default_factory=dict)
 
     def copy(self) -> "FakeState":
         return replace(
@@ -201,8 +204,29 @@ class FakeAnnounce:
     async def psam_revoked(self, terminal: Terminal) -> None:
         self._state.told.append(terminal)
 
+    async def device_paired(self, terminal: Terminal, pairing: Pairing) -> None:
+        self._state.told.append((terminal, pairing))
+
     async def upload_stored(self, upload: Upload) -> None:
         self._state.told.append(upload)
+
+
+class FakeCollection:
+    def __init__(self, state: FakeState) -> None:
+        self._state = state
+
+    async def index(self, stored: Sequence[Indexed]) -> None:
+        self._state.indexed.update({one.key: one for one in stored})
+
+    async def serials_of_upload(self, key: UploadKey) -> Sequence[tuple[str, int, int, Ranges, Ranges]]:
+        runs = self._state.indexed[key].serials.runs if key in self._state.indexed else ()
+        return [
+            (run.terminal_number, run.device_number, run.record_count, run.device_seqs, run.terminal_seqs)
+            for run in runs
+        ]
+
+    async def prove_serials(self) -> tuple[int, int, str]:
+        return len(self._state.indexed), 0, ""
 
 
 class FakeRequests:
@@ -242,6 +266,7 @@ class FakeUnitOfWork:
         self.terminals = FakeTerminals(self._state)
         self.sign_ins = FakeSignIns(self._state)
         self.uploads = FakeUploads(self._state)
+        self.collection = FakeCollection(self._state)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -65,7 +65,7 @@ def test_a_name_reads_back() -> None:
 
 def test_a_whole_file_tells_what_its_header_says() -> None:
     data = a_file(3, batch_number=9, amount_fen=100)
-    facts = inspect_file(data, sha256(data))
+    facts, _ = inspect_file(data, sha256(data))
     assert (facts.sender_institution, facts.batch_number, facts.record_count, facts.total_fen) == (
         "11139901FFFFFFFF", 9, 3, 300,
     )  # fmt: skip

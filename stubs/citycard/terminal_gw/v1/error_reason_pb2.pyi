@@ -50,6 +50,52 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DATA_LOSS: the stream ended before the file did; what came is kept, resume there."""
     ERROR_REASON_UPLOAD_UNKNOWN: _ErrorReason.ValueType  # 13
     """NOT_FOUND: no such upload."""
+    ERROR_REASON_DEVICE_MISMATCH: _ErrorReason.ValueType  # 40
+    """FAILED_PRECONDITION: the PSAM sits in another machine than the one it is paired with."""
+    ERROR_REASON_PAIRING_NOT_VALID: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION: no pairing of PSAM and machine is valid now."""
+    ERROR_REASON_PAIRING_OVERLAPS: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION: the pairing would overlap a later one, or ends before it begins."""
+    ERROR_REASON_CERTIFICATE_REVOKED: _ErrorReason.ValueType  # 43
+    """PERMISSION_DENIED: the caller's certificate was revoked."""
+    ERROR_REASON_SESSION_ORDER: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION: messages of a session came in an impossible order."""
+    ERROR_REASON_SESSION_REPLACED: _ErrorReason.ValueType  # 45
+    """ABORTED: a newer session of the same terminal took its place."""
+    ERROR_REASON_SESSION_SILENT: _ErrorReason.ValueType  # 46
+    """RESOURCE_EXHAUSTED: the terminal said nothing for three heartbeats."""
+    ERROR_REASON_SLOW_READER: _ErrorReason.ValueType  # 47
+    """RESOURCE_EXHAUSTED: the terminal does not read what it is told."""
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 48
+    """RESOURCE_EXHAUSTED: a message of a session is too large."""
+    ERROR_REASON_COMMAND_UNKNOWN: _ErrorReason.ValueType  # 49
+    """NOT_FOUND: no such command."""
+    ERROR_REASON_COMMAND_CLOSED: _ErrorReason.ValueType  # 50
+    """FAILED_PRECONDITION: the command is final already."""
+    ERROR_REASON_PACK_UNKNOWN: _ErrorReason.ValueType  # 51
+    """NOT_FOUND: no such pack."""
+    ERROR_REASON_PACK_EXISTS: _ErrorReason.ValueType  # 52
+    """ALREADY_EXISTS: the version exists with other content."""
+    ERROR_REASON_PACK_ORDER: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION: messages of a pack came in an impossible order."""
+    ERROR_REASON_PACK_DIGEST: _ErrorReason.ValueType  # 54
+    """DATA_LOSS: the bytes are not those of the announced digest and size."""
+    ERROR_REASON_PACK_OFFSET: _ErrorReason.ValueType  # 55
+    """INVALID_ARGUMENT: the offset lies beyond the end of the pack."""
+    ERROR_REASON_ROLLOUT_UNKNOWN: _ErrorReason.ValueType  # 56
+    """NOT_FOUND: no such roll-out."""
+    ERROR_REASON_ROLLOUT_STATE: _ErrorReason.ValueType  # 57
+    """FAILED_PRECONDITION: the roll-out is in another state or stage."""
+    ERROR_REASON_REGISTER_MALFORMED: _ErrorReason.ValueType  # 58
+    """INVALID_ARGUMENT: a register contradicts itself."""
+    ERROR_REASON_REGISTER_CONFLICT: _ErrorReason.ValueType  # 59
+    """ALREADY_EXISTS: another register of the same serials is kept."""
+    ERROR_REASON_COMPLETENESS_UNKNOWN: _ErrorReason.ValueType  # 60
+    """NOT_FOUND: no such certificate of completeness."""
+    ERROR_REASON_KEYS_NOT_CONFIGURED: _ErrorReason.ValueType  # 61
+    """FAILED_PRECONDITION: the gateway holds no master key for work keys."""
+    ERROR_REASON_REPAIR_UNKNOWN: _ErrorReason.ValueType  # 62
+    """NOT_FOUND: no such repair slip."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the terminal gateway; public for ever."""
@@ -82,4 +128,50 @@ ERROR_REASON_UPLOAD_TRUNCATED: ErrorReason.ValueType  # 12
 """DATA_LOSS: the stream ended before the file did; what came is kept, resume there."""
 ERROR_REASON_UPLOAD_UNKNOWN: ErrorReason.ValueType  # 13
 """NOT_FOUND: no such upload."""
+ERROR_REASON_DEVICE_MISMATCH: ErrorReason.ValueType  # 40
+"""FAILED_PRECONDITION: the PSAM sits in another machine than the one it is paired with."""
+ERROR_REASON_PAIRING_NOT_VALID: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION: no pairing of PSAM and machine is valid now."""
+ERROR_REASON_PAIRING_OVERLAPS: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION: the pairing would overlap a later one, or ends before it begins."""
+ERROR_REASON_CERTIFICATE_REVOKED: ErrorReason.ValueType  # 43
+"""PERMISSION_DENIED: the caller's certificate was revoked."""
+ERROR_REASON_SESSION_ORDER: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION: messages of a session came in an impossible order."""
+ERROR_REASON_SESSION_REPLACED: ErrorReason.ValueType  # 45
+"""ABORTED: a newer session of the same terminal took its place."""
+ERROR_REASON_SESSION_SILENT: ErrorReason.ValueType  # 46
+"""RESOURCE_EXHAUSTED: the terminal said nothing for three heartbeats."""
+ERROR_REASON_SLOW_READER: ErrorReason.ValueType  # 47
+"""RESOURCE_EXHAUSTED: the terminal does not read what it is told."""
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 48
+"""RESOURCE_EXHAUSTED: a message of a session is too large."""
+ERROR_REASON_COMMAND_UNKNOWN: ErrorReason.ValueType  # 49
+"""NOT_FOUND: no such command."""
+ERROR_REASON_COMMAND_CLOSED: ErrorReason.ValueType  # 50
+"""FAILED_PRECONDITION: the command is final already."""
+ERROR_REASON_PACK_UNKNOWN: ErrorReason.ValueType  # 51
+"""NOT_FOUND: no such pack."""
+ERROR_REASON_PACK_EXISTS: ErrorReason.ValueType  # 52
+"""ALREADY_EXISTS: the version exists with other content."""
+ERROR_REASON_PACK_ORDER: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION: messages of a pack came in an impossible order."""
+ERROR_REASON_PACK_DIGEST: ErrorReason.ValueType  # 54
+"""DATA_LOSS: the bytes are not those of the announced digest and size."""
+ERROR_REASON_PACK_OFFSET: ErrorReason.ValueType  # 55
+"""INVALID_ARGUMENT: the offset lies beyond the end of the pack."""
+ERROR_REASON_ROLLOUT_UNKNOWN: ErrorReason.ValueType  # 56
+"""NOT_FOUND: no such roll-out."""
+ERROR_REASON_ROLLOUT_STATE: ErrorReason.ValueType  # 57
+"""FAILED_PRECONDITION: the roll-out is in another state or stage."""
+ERROR_REASON_REGISTER_MALFORMED: ErrorReason.ValueType  # 58
+"""INVALID_ARGUMENT: a register contradicts itself."""
+ERROR_REASON_REGISTER_CONFLICT: ErrorReason.ValueType  # 59
+"""ALREADY_EXISTS: another register of the same serials is kept."""
+ERROR_REASON_COMPLETENESS_UNKNOWN: ErrorReason.ValueType  # 60
+"""NOT_FOUND: no such certificate of completeness."""
+ERROR_REASON_KEYS_NOT_CONFIGURED: ErrorReason.ValueType  # 61
+"""FAILED_PRECONDITION: the gateway holds no master key for work keys."""
+ERROR_REASON_REPAIR_UNKNOWN: ErrorReason.ValueType  # 62
+"""NOT_FOUND: no such repair slip."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

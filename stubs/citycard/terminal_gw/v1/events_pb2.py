@@ -26,7 +26,7 @@ from citycard.terminal_gw.v1 import terminal_gw_pb2 as citycard_dot_terminal__gw
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$citycard/terminal_gw/v1/events.proto\x12\x17\x63itycard.terminal_gw.v1\x1a)citycard/terminal_gw/v1/terminal_gw.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"?\n\x0cUploadStored\x12/\n\x06upload\x18\x01 \x01(\x0b\x32\x1f.citycard.terminal_gw.v1.Upload\"K\n\x13TerminalsRegistered\x12\x34\n\tterminals\x18\x01 \x03(\x0b\x32!.citycard.terminal_gw.v1.Terminal\"e\n\x0bPsamRevoked\x12\x10\n\x08terminal\x18\x01 \x01(\t\x12\x13\n\x0bpsam_number\x18\x02 \x01(\t\x12/\n\x0brevoke_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$citycard/terminal_gw/v1/events.proto\x12\x17\x63itycard.terminal_gw.v1\x1a)citycard/terminal_gw/v1/terminal_gw.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"?\n\x0cUploadStored\x12/\n\x06upload\x18\x01 \x01(\x0b\x32\x1f.citycard.terminal_gw.v1.Upload\"K\n\x13TerminalsRegistered\x12\x34\n\tterminals\x18\x01 \x03(\x0b\x32!.citycard.terminal_gw.v1.Terminal\"e\n\x0bPsamRevoked\x12\x10\n\x08terminal\x18\x01 \x01(\t\x12\x13\n\x0bpsam_number\x18\x02 \x01(\t\x12/\n\x0brevoke_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x0c\x44\x65vicePaired\x12\x33\n\x08terminal\x18\x01 \x01(\x0b\x32!.citycard.terminal_gw.v1.Terminalb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,4 +39,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TERMINALSREGISTERED']._serialized_end=281
   _globals['_PSAMREVOKED']._serialized_start=283
   _globals['_PSAMREVOKED']._serialized_end=384
+  _globals['_DEVICEPAIRED']._serialized_start=386
+  _globals['_DEVICEPAIRED']._serialized_end=453
 # @@protoc_insertion_point(module_scope)

@@ -99,3 +99,27 @@ class PsamRevoked(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PsamRevoked: _TypeAlias = PsamRevoked  # noqa: Y015
+
+@_typing.final
+class DevicePaired(_message.Message):
+    """A PSAM is paired with a machine from an instant on; the pairing before it ends there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMINAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def terminal(self) -> _terminal_gw_pb2.Terminal:
+        """The terminal with its newest pairing."""
+
+    def __init__(
+        self,
+        *,
+        terminal: _terminal_gw_pb2.Terminal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terminal", b"terminal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["terminal", b"terminal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DevicePaired: _TypeAlias = DevicePaired  # noqa: Y015

@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)citycard/terminal_gw/v1/terminal_gw.proto\x12\x17\x63itycard.terminal_gw.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x02\n\x08Terminal\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\x13\n\x0bpsam_number\x18\x03 \x01(\t\x12\x17\n\x0foperator_number\x18\x04 \x01(\r\x12\x15\n\rdevice_number\x18\x05 \x01(\r\x12\x15\n\rindustry_code\x18\x06 \x01(\t\x12\x31\n\rregister_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10psam_revoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0csign_in_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x97\x03\n\x06Upload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.citycard.terminal_gw.v1.UploadState\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x16\n\x0ereceived_bytes\x18\x04 \x01(\x03\x12\x13\n\x0bparticipant\x18\x05 \x01(\t\x12\x0e\n\x06sender\x18\x06 \x01(\t\x12\x11\n\tfile_name\x18\x07 \x01(\t\x12\x31\n\x07\x63\x61rrier\x18\x08 \x01(\x0e\x32 .citycard.terminal_gw.v1.Carrier\x12.\n\nstore_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12sender_institution\x18\n \x01(\t\x12\x14\n\x0c\x62\x61tch_number\x18\x0b \x01(\r\x12\x14\n\x0crecord_count\x18\x0c \x01(\r\x12\x11\n\ttotal_fen\x18\r \x01(\x03\x12\x16\n\x0e\x61lready_stored\x18\x0e \x01(\x08\x12\x10\n\x08sequence\x18\x0f \x01(\x03*`\n\x0bUploadState\x12\x1c\n\x18UPLOAD_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16UPLOAD_STATE_RECEIVING\x10\x01\x12\x17\n\x13UPLOAD_STATE_STORED\x10\x02*b\n\x07\x43\x61rrier\x12\x17\n\x13\x43\x41RRIER_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43\x41RRIER_LINE\x10\x01\x12\x15\n\x11\x43\x41RRIER_COLLECTOR\x10\x02\x12\x15\n\x11\x43\x41RRIER_FILE_DROP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)citycard/terminal_gw/v1/terminal_gw.proto\x12\x17\x63itycard.terminal_gw.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x03\n\x08Terminal\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\x13\n\x0bpsam_number\x18\x03 \x01(\t\x12\x17\n\x0foperator_number\x18\x04 \x01(\r\x12\x15\n\rdevice_number\x18\x05 \x01(\r\x12\x15\n\rindustry_code\x18\x06 \x01(\t\x12\x31\n\rregister_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10psam_revoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0csign_in_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpair_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fpair_until_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe2\x03\n\x06Upload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.citycard.terminal_gw.v1.UploadState\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x16\n\x0ereceived_bytes\x18\x04 \x01(\x03\x12\x13\n\x0bparticipant\x18\x05 \x01(\t\x12\x0e\n\x06sender\x18\x06 \x01(\t\x12\x11\n\tfile_name\x18\x07 \x01(\t\x12\x31\n\x07\x63\x61rrier\x18\x08 \x01(\x0e\x32 .citycard.terminal_gw.v1.Carrier\x12.\n\nstore_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12sender_institution\x18\n \x01(\t\x12\x14\n\x0c\x62\x61tch_number\x18\x0b \x01(\r\x12\x14\n\x0crecord_count\x18\x0c \x01(\r\x12\x11\n\ttotal_fen\x18\r \x01(\x03\x12\x16\n\x0e\x61lready_stored\x18\x0e \x01(\x08\x12\x10\n\x08sequence\x18\x0f \x01(\x03\x12\x16\n\x0eterminal_count\x18\x10 \x01(\x05\x12\x18\n\x10\x64\x65vice_seq_first\x18\x11 \x01(\x03\x12\x17\n\x0f\x64\x65vice_seq_last\x18\x12 \x01(\x03*`\n\x0bUploadState\x12\x1c\n\x18UPLOAD_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16UPLOAD_STATE_RECEIVING\x10\x01\x12\x17\n\x13UPLOAD_STATE_STORED\x10\x02*b\n\x07\x43\x61rrier\x12\x17\n\x13\x43\x41RRIER_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43\x41RRIER_LINE\x10\x01\x12\x15\n\x11\x43\x41RRIER_COLLECTOR\x10\x02\x12\x15\n\x11\x43\x41RRIER_FILE_DROP\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'citycard.terminal_gw.v1.terminal_gw_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UPLOADSTATE']._serialized_start=808
-  _globals['_UPLOADSTATE']._serialized_end=904
-  _globals['_CARRIER']._serialized_start=906
-  _globals['_CARRIER']._serialized_end=1004
+  _globals['_UPLOADSTATE']._serialized_start=983
+  _globals['_UPLOADSTATE']._serialized_end=1079
+  _globals['_CARRIER']._serialized_start=1081
+  _globals['_CARRIER']._serialized_end=1179
   _globals['_TERMINAL']._serialized_start=104
-  _globals['_TERMINAL']._serialized_end=396
-  _globals['_UPLOAD']._serialized_start=399
-  _globals['_UPLOAD']._serialized_end=806
+  _globals['_TERMINAL']._serialized_end=496
+  _globals['_UPLOAD']._serialized_start=499
+  _globals['_UPLOAD']._serialized_end=981
 # @@protoc_insertion_point(module_scope)

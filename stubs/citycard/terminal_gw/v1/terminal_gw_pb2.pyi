@@ -85,6 +85,8 @@ class Terminal(_message.Message):
     REGISTER_TIME_FIELD_NUMBER: _builtins.int
     PSAM_REVOKE_TIME_FIELD_NUMBER: _builtins.int
     SIGN_IN_TIME_FIELD_NUMBER: _builtins.int
+    PAIR_TIME_FIELD_NUMBER: _builtins.int
+    PAIR_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`terminals/{12 digits}`: the terminal number (终端机编号) of its PSAM."""
     participant: _builtins.str
@@ -109,6 +111,14 @@ class Terminal(_message.Message):
     def sign_in_time(self) -> _timestamp_pb2.Timestamp:
         """Last time it signed in; unset before the first."""
 
+    @_builtins.property
+    def pair_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the PSAM is paired with `device_number`; unset: from the registration on."""
+
+    @_builtins.property
+    def pair_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when, exclusive; unset while open."""
+
     def __init__(
         self,
         *,
@@ -121,10 +131,12 @@ class Terminal(_message.Message):
         register_time: _timestamp_pb2.Timestamp | None = ...,
         psam_revoke_time: _timestamp_pb2.Timestamp | None = ...,
         sign_in_time: _timestamp_pb2.Timestamp | None = ...,
+        pair_time: _timestamp_pb2.Timestamp | None = ...,
+        pair_until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["psam_revoke_time", b"psam_revoke_time", "register_time", b"register_time", "sign_in_time", b"sign_in_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pair_time", b"pair_time", "pair_until_time", b"pair_until_time", "psam_revoke_time", b"psam_revoke_time", "register_time", b"register_time", "sign_in_time", b"sign_in_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_number", b"device_number", "industry_code", b"industry_code", "name", b"name", "operator_number", b"operator_number", "participant", b"participant", "psam_number", b"psam_number", "psam_revoke_time", b"psam_revoke_time", "register_time", b"register_time", "sign_in_time", b"sign_in_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_number", b"device_number", "industry_code", b"industry_code", "name", b"name", "operator_number", b"operator_number", "pair_time", b"pair_time", "pair_until_time", b"pair_until_time", "participant", b"participant", "psam_number", b"psam_number", "psam_revoke_time", b"psam_revoke_time", "register_time", b"register_time", "sign_in_time", b"sign_in_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -151,6 +163,9 @@ class Upload(_message.Message):
     TOTAL_FEN_FIELD_NUMBER: _builtins.int
     ALREADY_STORED_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    TERMINAL_COUNT_FIELD_NUMBER: _builtins.int
+    DEVICE_SEQ_FIRST_FIELD_NUMBER: _builtins.int
+    DEVICE_SEQ_LAST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`participants/{participant}/uploads/{SHA-256 of the file, 64 hexadecimal digits}`: the participant whose certificate sent it."""
     state: Global___UploadState.ValueType
@@ -179,6 +194,12 @@ class Upload(_message.Message):
     """True in an answer to an upload that was stored before: nothing was stored anew."""
     sequence: _builtins.int
     """Position in the gateway's journal of stored uploads, from 1; 0 before."""
+    terminal_count: _builtins.int
+    """Terminals whose records are in the file; 0 before it is stored."""
+    device_seq_first: _builtins.int
+    """Lowest device serial (设备流水号) in the file, when all records are of one device; 0 otherwise."""
+    device_seq_last: _builtins.int
+    """Highest device serial in the file, when all records are of one device; 0 otherwise."""
     @_builtins.property
     def store_time(self) -> _timestamp_pb2.Timestamp:
         """When the last byte was stored: the moment that counts as acceptance. Unset before."""
@@ -201,10 +222,13 @@ class Upload(_message.Message):
         total_fen: _builtins.int = ...,
         already_stored: _builtins.bool = ...,
         sequence: _builtins.int = ...,
+        terminal_count: _builtins.int = ...,
+        device_seq_first: _builtins.int = ...,
+        device_seq_last: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["store_time", b"store_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_stored", b"already_stored", "batch_number", b"batch_number", "carrier", b"carrier", "file_name", b"file_name", "name", b"name", "participant", b"participant", "received_bytes", b"received_bytes", "record_count", b"record_count", "sender", b"sender", "sender_institution", b"sender_institution", "sequence", b"sequence", "size_bytes", b"size_bytes", "state", b"state", "store_time", b"store_time", "total_fen", b"total_fen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_stored", b"already_stored", "batch_number", b"batch_number", "carrier", b"carrier", "device_seq_first", b"device_seq_first", "device_seq_last", b"device_seq_last", "file_name", b"file_name", "name", b"name", "participant", b"participant", "received_bytes", b"received_bytes", "record_count", b"record_count", "sender", b"sender", "sender_institution", b"sender_institution", "sequence", b"sequence", "size_bytes", b"size_bytes", "state", b"state", "store_time", b"store_time", "terminal_count", b"terminal_count", "total_fen", b"total_fen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

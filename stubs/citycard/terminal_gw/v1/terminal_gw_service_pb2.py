@@ -25,11 +25,13 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from citycard.common.v1 import method_pb2 as citycard_dot_common_dot_v1_dot_method__pb2
 from citycard.common.v1 import types_pb2 as citycard_dot_common_dot_v1_dot_types__pb2
+from citycard.terminal_gw.v1 import command_pb2 as citycard_dot_terminal__gw_dot_v1_dot_command__pb2
+from citycard.terminal_gw.v1 import device_pb2 as citycard_dot_terminal__gw_dot_v1_dot_device__pb2
 from citycard.terminal_gw.v1 import terminal_gw_pb2 as citycard_dot_terminal__gw_dot_v1_dot_terminal__gw__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1citycard/terminal_gw/v1/terminal_gw_service.proto\x12\x17\x63itycard.terminal_gw.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63itycard/common/v1/method.proto\x1a\x1e\x63itycard/common/v1/types.proto\x1a)citycard/terminal_gw/v1/terminal_gw.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n\x0cTerminalSpec\x12+\n\x0fterminal_number\x18\x01 \x01(\tB\x12\xbaH\x0fr\r2\x0b^[0-9]{12}$\x12\'\n\x0bpsam_number\x18\x02 \x01(\tB\x12\xbaH\x0fr\r2\x0b^[0-9]{20}$\x12\x17\n\x0foperator_number\x18\x03 \x01(\r\x12\x15\n\rdevice_number\x18\x04 \x01(\r\x12+\n\rindustry_code\x18\x05 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^[0-9A-F]{4}$\"\xc0\x01\n\x1d\x42\x61tchRegisterTerminalsRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12:\n\x0bparticipant\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^participants/[a-z0-9-]{1,40}$\x12\x45\n\tterminals\x18\x03 \x03(\x0b\x32%.citycard.terminal_gw.v1.TerminalSpecB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90N\"O\n\x1e\x42\x61tchRegisterTerminalsResponse\x12\x18\n\x10registered_count\x18\x01 \x01(\x03\x12\x13\n\x0bknown_count\x18\x02 \x01(\x03\"@\n\x12GetTerminalRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^terminals/[0-9]{12}$\"q\n\x14ListTerminalsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\x0bparticipant\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18<\"f\n\x15ListTerminalsResponse\x12\x34\n\tterminals\x18\x01 \x03(\x0b\x32!.citycard.terminal_gw.v1.Terminal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x11RevokePsamRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12.\n\x08terminal\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^terminals/[0-9]{12}$\x12/\n\x0brevoke_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe1\x01\n\rSignInRequest\x12.\n\x0fterminal_number\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^([0-9]{12})?$\x12*\n\x0bpsam_number\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^([0-9]{20})?$\x12.\n\nclock_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x11\x62lacklist_version\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x0fprogram_version\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18<\"\xe3\x01\n\x0eSignInResponse\x12/\n\x0b\x63\x65ntre_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63lock_ahead_ms\x18\x02 \x01(\x03\x12:\n\x0c\x63lock_action\x18\x03 \x01(\x0e\x32$.citycard.terminal_gw.v1.ClockAction\x12\x19\n\x11\x62lacklist_version\x18\x04 \x01(\x03\x12\x18\n\x10upload_bytes_max\x18\x05 \x01(\x03\x12\x17\n\x0f\x63hunk_bytes_max\x18\x06 \x01(\x03\"\xbc\x01\n\x0bUploadStart\x12\x17\n\x06sha256\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x1b\n\nsize_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1b\n\tfile_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12;\n\x07\x63\x61rrier\x18\x04 \x01(\x0e\x32 .citycard.terminal_gw.v1.CarrierB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tsignature\x18\x05 \x01(\x0c\x42\n\xbaH\x07z\x05\x10\x08\x18\xc8\x01\"Q\n\x0bUploadChunk\x12\x17\n\x06offset\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80@\x12\x0e\n\x06\x63rc32c\x18\x03 \x01(\x07\"\x91\x01\n\x12UploadBatchRequest\x12\x35\n\x05start\x18\x01 \x01(\x0b\x32$.citycard.terminal_gw.v1.UploadStartH\x00\x12\x35\n\x05\x63hunk\x18\x02 \x01(\x0b\x32$.citycard.terminal_gw.v1.UploadChunkH\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\\\n\x10GetUploadRequest\x12H\n\x04name\x18\x01 \x01(\tB:\xbaH7r523^participants/[a-z0-9-]{1,40}/uploads/[0-9a-f]{64}$\"\xa4\x01\n\x12ListUploadsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x32\n\x0estore_time_min\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x0csequence_min\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"`\n\x13ListUploadsResponse\x12\x30\n\x07uploads\x18\x01 \x03(\x0b\x32\x1f.citycard.terminal_gw.v1.Upload\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"v\n\x11ReadUploadRequest\x12H\n\x04name\x18\x01 \x01(\tB:\xbaH7r523^participants/[a-z0-9-]{1,40}/uploads/[0-9a-f]{64}$\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"2\n\x12ReadUploadResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"9\n\x18\x44ownloadBlacklistRequest\x12\x1d\n\x0c\x62\x61se_version\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\":\n\x19\x44ownloadBlacklistResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x11\n\x0fGetClockRequest\"C\n\x10GetClockResponse\x12/\n\x0b\x63\x65ntre_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x0e\n\x0cProveRequest\"|\n\rProveResponse\x12,\n\x05lines\x18\x01 \x03(\x0b\x32\x1d.citycard.common.v1.ProofLine\x12\x14\n\x0cstored_count\x18\x02 \x01(\x03\x12\x14\n\x0crecord_count\x18\x03 \x01(\x03\x12\x11\n\ttotal_fen\x18\x04 \x01(\x03*x\n\x0b\x43lockAction\x12\x1c\n\x18\x43LOCK_ACTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43LOCK_ACTION_KEEP\x10\x01\x12\x14\n\x10\x43LOCK_ACTION_SET\x10\x02\x12\x1e\n\x1a\x43LOCK_ACTION_SET_AND_ALARM\x10\x03\x32\xba\x0b\n\x16TerminalGatewayService\x12\x9a\x01\n\x16\x42\x61tchRegisterTerminals\x12\x36.citycard.terminal_gw.v1.BatchRegisterTerminalsRequest\x1a\x37.citycard.terminal_gw.v1.BatchRegisterTerminalsResponse\"\x0f\x90\x02\x02\x8a\xb5\x18\x08\n\x02\x06\x02\x10\xb0\xea\x01\x12o\n\x0bGetTerminal\x12+.citycard.terminal_gw.v1.GetTerminalRequest\x1a!.citycard.terminal_gw.v1.Terminal\"\x10\x90\x02\x01\x8a\xb5\x18\t\n\x04\x06\x07\x02\x01\x10\xd0\x0f\x12\x80\x01\n\rListTerminals\x12-.citycard.terminal_gw.v1.ListTerminalsRequest\x1a..citycard.terminal_gw.v1.ListTerminalsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\n\x04\x06\x07\x02\x01\x10\x88\'\x12j\n\nRevokePsam\x12*.citycard.terminal_gw.v1.RevokePsamRequest\x1a!.citycard.terminal_gw.v1.Terminal\"\r\x90\x02\x02\x8a\xb5\x18\x06\n\x01\x06\x10\x88\'\x12i\n\x06SignIn\x12&.citycard.terminal_gw.v1.SignInRequest\x1a\'.citycard.terminal_gw.v1.SignInResponse\"\x0e\x90\x02\x02\x8a\xb5\x18\x07\n\x02\x03\x04\x10\x88\'\x12g\n\x0bUploadBatch\x12+.citycard.terminal_gw.v1.UploadBatchRequest\x1a\x1f.citycard.terminal_gw.v1.Upload\"\x08\x8a\xb5\x18\x04\n\x02\x03\x04(\x01\x12k\n\tGetUpload\x12).citycard.terminal_gw.v1.GetUploadRequest\x1a\x1f.citycard.terminal_gw.v1.Upload\"\x12\x90\x02\x01\x8a\xb5\x18\x0b\n\x06\x03\x04\x02\x01\x06\x07\x10\xd0\x0f\x12z\n\x0bListUploads\x12+.citycard.terminal_gw.v1.ListUploadsRequest\x1a,.citycard.terminal_gw.v1.ListUploadsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\n\x04\x01\x06\x07\x02\x10\x90N\x12y\n\nReadUpload\x12*.citycard.terminal_gw.v1.ReadUploadRequest\x1a+.citycard.terminal_gw.v1.ReadUploadResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\n\x03\x01\x06\x07\x10\xc0\xa9\x07\x30\x01\x12\x8d\x01\n\x11\x44ownloadBlacklist\x12\x31.citycard.terminal_gw.v1.DownloadBlacklistRequest\x1a\x32.citycard.terminal_gw.v1.DownloadBlacklistResponse\"\x0f\x90\x02\x01\x8a\xb5\x18\x08\n\x02\x03\x04\x10\xe0\xd4\x03\x30\x01\x12r\n\x08GetClock\x12(.citycard.terminal_gw.v1.GetClockRequest\x1a).citycard.terminal_gw.v1.GetClockResponse\"\x11\x90\x02\x01\x8a\xb5\x18\n\n\x05\x03\x04\x05\x02\x06\x10\xe8\x07\x12g\n\x05Prove\x12%.citycard.terminal_gw.v1.ProveRequest\x1a&.citycard.terminal_gw.v1.ProveResponse\"\x0f\x90\x02\x01\x8a\xb5\x18\x08\n\x02\x06\x07\x10\xc0\xcf$b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1citycard/terminal_gw/v1/terminal_gw_service.proto\x12\x17\x63itycard.terminal_gw.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63itycard/common/v1/method.proto\x1a\x1e\x63itycard/common/v1/types.proto\x1a%citycard/terminal_gw/v1/command.proto\x1a$citycard/terminal_gw/v1/device.proto\x1a)citycard/terminal_gw/v1/terminal_gw.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x02\n\x0cTerminalSpec\x12+\n\x0fterminal_number\x18\x01 \x01(\tB\x12\xbaH\x0fr\r2\x0b^[0-9]{12}$\x12\'\n\x0bpsam_number\x18\x02 \x01(\tB\x12\xbaH\x0fr\r2\x0b^[0-9]{20}$\x12\x17\n\x0foperator_number\x18\x03 \x01(\r\x12\x15\n\rdevice_number\x18\x04 \x01(\r\x12+\n\rindustry_code\x18\x05 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^[0-9A-F]{4}$\x12-\n\tpair_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fpair_until_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc0\x01\n\x1d\x42\x61tchRegisterTerminalsRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12:\n\x0bparticipant\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^participants/[a-z0-9-]{1,40}$\x12\x45\n\tterminals\x18\x03 \x03(\x0b\x32%.citycard.terminal_gw.v1.TerminalSpecB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90N\"O\n\x1e\x42\x61tchRegisterTerminalsResponse\x12\x18\n\x10registered_count\x18\x01 \x01(\x03\x12\x13\n\x0bknown_count\x18\x02 \x01(\x03\"@\n\x12GetTerminalRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^terminals/[0-9]{12}$\"q\n\x14ListTerminalsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\x0bparticipant\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18<\"f\n\x15ListTerminalsResponse\x12\x34\n\tterminals\x18\x01 \x03(\x0b\x32!.citycard.terminal_gw.v1.Terminal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x11RevokePsamRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12.\n\x08terminal\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^terminals/[0-9]{12}$\x12/\n\x0brevoke_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdb\x03\n\rSignInRequest\x12.\n\x0fterminal_number\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^([0-9]{12})?$\x12*\n\x0bpsam_number\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^([0-9]{20})?$\x12.\n\nclock_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x11\x62lacklist_version\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x0fprogram_version\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18<\x12\x1a\n\rdevice_number\x18\x06 \x01(\rH\x00\x88\x01\x01\x12<\n\x05packs\x18\x07 \x03(\x0b\x32#.citycard.terminal_gw.v1.PackReportB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12\x37\n\x07serials\x18\x08 \x01(\x0b\x32&.citycard.terminal_gw.v1.DeviceSerials\x12-\n\x15work_key_check_values\x18\t \x03(\x0c\x42\x0e\xbaH\x0b\x92\x01\x08\x10\x08\"\x04z\x02h\x03\x12$\n\x13\x63ommand_number_last\x18\n \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x42\x10\n\x0e_device_number\"\x9b\x03\n\x0eSignInResponse\x12/\n\x0b\x63\x65ntre_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x63lock_ahead_ms\x18\x02 \x01(\x03\x12:\n\x0c\x63lock_action\x18\x03 \x01(\x0e\x32$.citycard.terminal_gw.v1.ClockAction\x12\x19\n\x11\x62lacklist_version\x18\x04 \x01(\x03\x12\x18\n\x10upload_bytes_max\x18\x05 \x01(\x03\x12\x17\n\x0f\x63hunk_bytes_max\x18\x06 \x01(\x03\x12\x38\n\x0b\x63lock_rules\x18\x07 \x01(\x0b\x32#.citycard.terminal_gw.v1.ClockRules\x12,\n\x05to_do\x18\x08 \x03(\x0b\x32\x1d.citycard.terminal_gw.v1.ToDo\x12/\n\rbusiness_date\x18\t \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x1d\n\x15\x64\x65vice_seq_contiguous\x18\n \x01(\x03\"\xbc\x01\n\x0bUploadStart\x12\x17\n\x06sha256\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x1b\n\nsize_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1b\n\tfile_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12;\n\x07\x63\x61rrier\x18\x04 \x01(\x0e\x32 .citycard.terminal_gw.v1.CarrierB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tsignature\x18\x05 \x01(\x0c\x42\n\xbaH\x07z\x05\x10\x08\x18\xc8\x01\"Q\n\x0bUploadChunk\x12\x17\n\x06offset\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80@\x12\x0e\n\x06\x63rc32c\x18\x03 \x01(\x07\"\x91\x01\n\x12UploadBatchRequest\x12\x35\n\x05start\x18\x01 \x01(\x0b\x32$.citycard.terminal_gw.v1.UploadStartH\x00\x12\x35\n\x05\x63hunk\x18\x02 \x01(\x0b\x32$.citycard.terminal_gw.v1.UploadChunkH\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\\\n\x10GetUploadRequest\x12H\n\x04name\x18\x01 \x01(\tB:\xbaH7r523^participants/[a-z0-9-]{1,40}/uploads/[0-9a-f]{64}$\"\xa4\x01\n\x12ListUploadsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x32\n\x0estore_time_min\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x0csequence_min\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"`\n\x13ListUploadsResponse\x12\x30\n\x07uploads\x18\x01 \x03(\x0b\x32\x1f.citycard.terminal_gw.v1.Upload\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"v\n\x11ReadUploadRequest\x12H\n\x04name\x18\x01 \x01(\tB:\xbaH7r523^participants/[a-z0-9-]{1,40}/uploads/[0-9a-f]{64}$\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"2\n\x12ReadUploadResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"9\n\x18\x44ownloadBlacklistRequest\x12\x1d\n\x0c\x62\x61se_version\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\":\n\x19\x44ownloadBlacklistResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x11\n\x0fGetClockRequest\"C\n\x10GetClockResponse\x12/\n\x0b\x63\x65ntre_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x0e\n\x0cProveRequest\"|\n\rProveResponse\x12,\n\x05lines\x18\x01 \x03(\x0b\x32\x1d.citycard.common.v1.ProofLine\x12\x14\n\x0cstored_count\x18\x02 \x01(\x03\x12\x14\n\x0crecord_count\x18\x03 \x01(\x03\x12\x11\n\ttotal_fen\x18\x04 \x01(\x03*\xa6\x01\n\x0b\x43lockAction\x12\x1c\n\x18\x43LOCK_ACTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43LOCK_ACTION_KEEP\x10\x01\x12\x14\n\x10\x43LOCK_ACTION_SET\x10\x02\x12\x1e\n\x1a\x43LOCK_ACTION_SET_AND_ALARM\x10\x03\x12\x15\n\x11\x43LOCK_ACTION_STOP\x10\x04\x12\x15\n\x11\x43LOCK_ACTION_WAIT\x10\x05\x32\xba\x0b\n\x16TerminalGatewayService\x12\x9a\x01\n\x16\x42\x61tchRegisterTerminals\x12\x36.citycard.terminal_gw.v1.BatchRegisterTerminalsRequest\x1a\x37.citycard.terminal_gw.v1.BatchRegisterTerminalsResponse\"\x0f\x90\x02\x02\x8a\xb5\x18\x08\n\x02\x06\x02\x10\xb0\xea\x01\x12o\n\x0bGetTerminal\x12+.citycard.terminal_gw.v1.GetTerminalRequest\x1a!.citycard.terminal_gw.v1.Terminal\"\x10\x90\x02\x01\x8a\xb5\x18\t\n\x04\x06\x07\x02\x01\x10\xd0\x0f\x12\x80\x01\n\rListTerminals\x12-.citycard.terminal_gw.v1.ListTerminalsRequest\x1a..citycard.terminal_gw.v1.ListTerminalsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\n\x04\x06\x07\x02\x01\x10\x88\'\x12j\n\nRevokePsam\x12*.citycard.terminal_gw.v1.RevokePsamRequest\x1a!.citycard.terminal_gw.v1.Terminal\"\r\x90\x02\x02\x8a\xb5\x18\x06\n\x01\x06\x10\x88\'\x12i\n\x06SignIn\x12&.citycard.terminal_gw.v1.SignInRequest\x1a\'.citycard.terminal_gw.v1.SignInResponse\"\x0e\x90\x02\x02\x8a\xb5\x18\x07\n\x02\x03\x04\x10\x88\'\x12g\n\x0bUploadBatch\x12+.citycard.terminal_gw.v1.UploadBatchRequest\x1a\x1f.citycard.terminal_gw.v1.Upload\"\x08\x8a\xb5\x18\x04\n\x02\x03\x04(\x01\x12k\n\tGetUpload\x12).citycard.terminal_gw.v1.GetUploadRequest\x1a\x1f.citycard.terminal_gw.v1.Upload\"\x12\x90\x02\x01\x8a\xb5\x18\x0b\n\x06\x03\x04\x02\x01\x06\x07\x10\xd0\x0f\x12z\n\x0bListUploads\x12+.citycard.terminal_gw.v1.ListUploadsRequest\x1a,.citycard.terminal_gw.v1.ListUploadsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\n\x04\x01\x06\x07\x02\x10\x90N\x12y\n\nReadUpload\x12*.citycard.terminal_gw.v1.ReadUploadRequest\x1a+.citycard.terminal_gw.v1.ReadUploadResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\n\x03\x01\x06\x07\x10\xc0\xa9\x07\x30\x01\x12\x8d\x01\n\x11\x44ownloadBlacklist\x12\x31.citycard.terminal_gw.v1.DownloadBlacklistRequest\x1a\x32.citycard.terminal_gw.v1.DownloadBlacklistResponse\"\x0f\x90\x02\x01\x8a\xb5\x18\x08\n\x02\x03\x04\x10\xe0\xd4\x03\x30\x01\x12r\n\x08GetClock\x12(.citycard.terminal_gw.v1.GetClockRequest\x1a).citycard.terminal_gw.v1.GetClockResponse\"\x11\x90\x02\x01\x8a\xb5\x18\n\n\x05\x03\x04\x05\x02\x06\x10\xe8\x07\x12g\n\x05Prove\x12%.citycard.terminal_gw.v1.ProveRequest\x1a&.citycard.terminal_gw.v1.ProveResponse\"\x0f\x90\x02\x01\x8a\xb5\x18\x08\n\x02\x06\x07\x10\xc0\xcf$b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -68,6 +70,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNINREQUEST'].fields_by_name['blacklist_version']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_SIGNINREQUEST'].fields_by_name['program_version']._loaded_options = None
   _globals['_SIGNINREQUEST'].fields_by_name['program_version']._serialized_options = b'\272H\004r\002\030<'
+  _globals['_SIGNINREQUEST'].fields_by_name['packs']._loaded_options = None
+  _globals['_SIGNINREQUEST'].fields_by_name['packs']._serialized_options = b'\272H\005\222\001\002\020\020'
+  _globals['_SIGNINREQUEST'].fields_by_name['work_key_check_values']._loaded_options = None
+  _globals['_SIGNINREQUEST'].fields_by_name['work_key_check_values']._serialized_options = b'\272H\013\222\001\010\020\010\"\004z\002h\003'
+  _globals['_SIGNINREQUEST'].fields_by_name['command_number_last']._loaded_options = None
+  _globals['_SIGNINREQUEST'].fields_by_name['command_number_last']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_UPLOADSTART'].fields_by_name['sha256']._loaded_options = None
   _globals['_UPLOADSTART'].fields_by_name['sha256']._serialized_options = b'\272H\004z\002h '
   _globals['_UPLOADSTART'].fields_by_name['size_bytes']._loaded_options = None
@@ -122,54 +130,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TERMINALGATEWAYSERVICE'].methods_by_name['GetClock']._serialized_options = b'\220\002\001\212\265\030\n\n\005\003\004\005\002\006\020\350\007'
   _globals['_TERMINALGATEWAYSERVICE'].methods_by_name['Prove']._loaded_options = None
   _globals['_TERMINALGATEWAYSERVICE'].methods_by_name['Prove']._serialized_options = b'\220\002\001\212\265\030\010\n\002\006\007\020\300\317$'
-  _globals['_CLOCKACTION']._serialized_start=2914
-  _globals['_CLOCKACTION']._serialized_end=3034
-  _globals['_TERMINALSPEC']._serialized_start=249
-  _globals['_TERMINALSPEC']._serialized_end=442
-  _globals['_BATCHREGISTERTERMINALSREQUEST']._serialized_start=445
-  _globals['_BATCHREGISTERTERMINALSREQUEST']._serialized_end=637
-  _globals['_BATCHREGISTERTERMINALSRESPONSE']._serialized_start=639
-  _globals['_BATCHREGISTERTERMINALSRESPONSE']._serialized_end=718
-  _globals['_GETTERMINALREQUEST']._serialized_start=720
-  _globals['_GETTERMINALREQUEST']._serialized_end=784
-  _globals['_LISTTERMINALSREQUEST']._serialized_start=786
-  _globals['_LISTTERMINALSREQUEST']._serialized_end=899
-  _globals['_LISTTERMINALSRESPONSE']._serialized_start=901
-  _globals['_LISTTERMINALSRESPONSE']._serialized_end=1003
-  _globals['_REVOKEPSAMREQUEST']._serialized_start=1006
-  _globals['_REVOKEPSAMREQUEST']._serialized_end=1152
-  _globals['_SIGNINREQUEST']._serialized_start=1155
-  _globals['_SIGNINREQUEST']._serialized_end=1380
-  _globals['_SIGNINRESPONSE']._serialized_start=1383
-  _globals['_SIGNINRESPONSE']._serialized_end=1610
-  _globals['_UPLOADSTART']._serialized_start=1613
-  _globals['_UPLOADSTART']._serialized_end=1801
-  _globals['_UPLOADCHUNK']._serialized_start=1803
-  _globals['_UPLOADCHUNK']._serialized_end=1884
-  _globals['_UPLOADBATCHREQUEST']._serialized_start=1887
-  _globals['_UPLOADBATCHREQUEST']._serialized_end=2032
-  _globals['_GETUPLOADREQUEST']._serialized_start=2034
-  _globals['_GETUPLOADREQUEST']._serialized_end=2126
-  _globals['_LISTUPLOADSREQUEST']._serialized_start=2129
-  _globals['_LISTUPLOADSREQUEST']._serialized_end=2293
-  _globals['_LISTUPLOADSRESPONSE']._serialized_start=2295
-  _globals['_LISTUPLOADSRESPONSE']._serialized_end=2391
-  _globals['_READUPLOADREQUEST']._serialized_start=2393
-  _globals['_READUPLOADREQUEST']._serialized_end=2511
-  _globals['_READUPLOADRESPONSE']._serialized_start=2513
-  _globals['_READUPLOADRESPONSE']._serialized_end=2563
-  _globals['_DOWNLOADBLACKLISTREQUEST']._serialized_start=2565
-  _globals['_DOWNLOADBLACKLISTREQUEST']._serialized_end=2622
-  _globals['_DOWNLOADBLACKLISTRESPONSE']._serialized_start=2624
-  _globals['_DOWNLOADBLACKLISTRESPONSE']._serialized_end=2682
-  _globals['_GETCLOCKREQUEST']._serialized_start=2684
-  _globals['_GETCLOCKREQUEST']._serialized_end=2701
-  _globals['_GETCLOCKRESPONSE']._serialized_start=2703
-  _globals['_GETCLOCKRESPONSE']._serialized_end=2770
-  _globals['_PROVEREQUEST']._serialized_start=2772
-  _globals['_PROVEREQUEST']._serialized_end=2786
-  _globals['_PROVERESPONSE']._serialized_start=2788
-  _globals['_PROVERESPONSE']._serialized_end=2912
-  _globals['_TERMINALGATEWAYSERVICE']._serialized_start=3037
-  _globals['_TERMINALGATEWAYSERVICE']._serialized_end=4503
+  _globals['_CLOCKACTION']._serialized_start=3526
+  _globals['_CLOCKACTION']._serialized_end=3692
+  _globals['_TERMINALSPEC']._serialized_start=326
+  _globals['_TERMINALSPEC']._serialized_end=619
+  _globals['_BATCHREGISTERTERMINALSREQUEST']._serialized_start=622
+  _globals['_BATCHREGISTERTERMINALSREQUEST']._serialized_end=814
+  _globals['_BATCHREGISTERTERMINALSRESPONSE']._serialized_start=816
+  _globals['_BATCHREGISTERTERMINALSRESPONSE']._serialized_end=895
+  _globals['_GETTERMINALREQUEST']._serialized_start=897
+  _globals['_GETTERMINALREQUEST']._serialized_end=961
+  _globals['_LISTTERMINALSREQUEST']._serialized_start=963
+  _globals['_LISTTERMINALSREQUEST']._serialized_end=1076
+  _globals['_LISTTERMINALSRESPONSE']._serialized_start=1078
+  _globals['_LISTTERMINALSRESPONSE']._serialized_end=1180
+  _globals['_REVOKEPSAMREQUEST']._serialized_start=1183
+  _globals['_REVOKEPSAMREQUEST']._serialized_end=1329
+  _globals['_SIGNINREQUEST']._serialized_start=1332
+  _globals['_SIGNINREQUEST']._serialized_end=1807
+  _globals['_SIGNINRESPONSE']._serialized_start=1810
+  _globals['_SIGNINRESPONSE']._serialized_end=2221
+  _globals['_UPLOADSTART']._serialized_start=2224
+  _globals['_UPLOADSTART']._serialized_end=2412
+  _globals['_UPLOADCHUNK']._serialized_start=2414
+  _globals['_UPLOADCHUNK']._serialized_end=2495
+  _globals['_UPLOADBATCHREQUEST']._serialized_start=2498
+  _globals['_UPLOADBATCHREQUEST']._serialized_end=2643
+  _globals['_GETUPLOADREQUEST']._serialized_start=2645
+  _globals['_GETUPLOADREQUEST']._serialized_end=2737
+  _globals['_LISTUPLOADSREQUEST']._serialized_start=2740
+  _globals['_LISTUPLOADSREQUEST']._serialized_end=2904
+  _globals['_LISTUPLOADSRESPONSE']._serialized_start=2906
+  _globals['_LISTUPLOADSRESPONSE']._serialized_end=3002
+  _globals['_READUPLOADREQUEST']._serialized_start=3004
+  _globals['_READUPLOADREQUEST']._serialized_end=3122
+  _globals['_READUPLOADRESPONSE']._serialized_start=3124
+  _globals['_READUPLOADRESPONSE']._serialized_end=3174
+  _globals['_DOWNLOADBLACKLISTREQUEST']._serialized_start=3176
+  _globals['_DOWNLOADBLACKLISTREQUEST']._serialized_end=3233
+  _globals['_DOWNLOADBLACKLISTRESPONSE']._serialized_start=3235
+  _globals['_DOWNLOADBLACKLISTRESPONSE']._serialized_end=3293
+  _globals['_GETCLOCKREQUEST']._serialized_start=3295
+  _globals['_GETCLOCKREQUEST']._serialized_end=3312
+  _globals['_GETCLOCKRESPONSE']._serialized_start=3314
+  _globals['_GETCLOCKRESPONSE']._serialized_end=3381
+  _globals['_PROVEREQUEST']._serialized_start=3383
+  _globals['_PROVEREQUEST']._serialized_end=3397
+  _globals['_PROVERESPONSE']._serialized_start=3399
+  _globals['_PROVERESPONSE']._serialized_end=3523
+  _globals['_TERMINALGATEWAYSERVICE']._serialized_start=3695
+  _globals['_TERMINALGATEWAYSERVICE']._serialized_end=5161
 # @@protoc_insertion_point(module_scope)

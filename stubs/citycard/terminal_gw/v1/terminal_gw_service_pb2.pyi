@@ -4,6 +4,8 @@ isort:skip_file
 The terminal gateway: terminals and collectors sign in, upload, download, keep time."""
 
 from citycard.common.v1 import types_pb2 as _types_pb2
+from citycard.terminal_gw.v1 import command_pb2 as _command_pb2
+from citycard.terminal_gw.v1 import device_pb2 as _device_pb2
 from citycard.terminal_gw.v1 import terminal_gw_pb2 as _terminal_gw_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -36,6 +38,10 @@ class _ClockActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClockActi
     """Set it."""
     CLOCK_ACTION_SET_AND_ALARM: _ClockAction.ValueType  # 3
     """Set it and raise an alarm: it is far off."""
+    CLOCK_ACTION_STOP: _ClockAction.ValueType  # 4
+    """It is farther off than any drift: take no card until a person looked."""
+    CLOCK_ACTION_WAIT: _ClockAction.ValueType  # 5
+    """It should be set back past the last record, which is never done: let the centre's clock catch up."""
 
 class ClockAction(_ClockAction, metaclass=_ClockActionEnumTypeWrapper):
     """What a terminal does about its clock (docs/domain/record-formats.md, section 5)."""
@@ -48,6 +54,10 @@ CLOCK_ACTION_SET: ClockAction.ValueType  # 2
 """Set it."""
 CLOCK_ACTION_SET_AND_ALARM: ClockAction.ValueType  # 3
 """Set it and raise an alarm: it is far off."""
+CLOCK_ACTION_STOP: ClockAction.ValueType  # 4
+"""It is farther off than any drift: take no card until a person looked."""
+CLOCK_ACTION_WAIT: ClockAction.ValueType  # 5
+"""It should be set back past the last record, which is never done: let the centre's clock catch up."""
 Global___ClockAction: _TypeAlias = ClockAction  # noqa: Y015
 
 @_typing.final
@@ -61,6 +71,8 @@ class TerminalSpec(_message.Message):
     OPERATOR_NUMBER_FIELD_NUMBER: _builtins.int
     DEVICE_NUMBER_FIELD_NUMBER: _builtins.int
     INDUSTRY_CODE_FIELD_NUMBER: _builtins.int
+    PAIR_TIME_FIELD_NUMBER: _builtins.int
+    PAIR_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     terminal_number: _builtins.str
     """Terminal number, 12 digits."""
     psam_number: _builtins.str
@@ -71,6 +83,14 @@ class TerminalSpec(_message.Message):
     """Number of the machine."""
     industry_code: _builtins.str
     """Industry code of its records, 4 hexadecimal digits."""
+    @_builtins.property
+    def pair_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the PSAM is in this machine; unset: from the registration on."""
+
+    @_builtins.property
+    def pair_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when, exclusive; unset: open. A sign-in outside is refused with PAIRING_NOT_VALID."""
+
     def __init__(
         self,
         *,
@@ -79,10 +99,12 @@ class TerminalSpec(_message.Message):
         operator_number: _builtins.int = ...,
         device_number: _builtins.int = ...,
         industry_code: _builtins.str = ...,
+        pair_time: _timestamp_pb2.Timestamp | None = ...,
+        pair_until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pair_time", b"pair_time", "pair_until_time", b"pair_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_number", b"device_number", "industry_code", b"industry_code", "operator_number", b"operator_number", "psam_number", b"psam_number", "terminal_number", b"terminal_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_number", b"device_number", "industry_code", b"industry_code", "operator_number", b"operator_number", "pair_time", b"pair_time", "pair_until_time", b"pair_until_time", "psam_number", b"psam_number", "terminal_number", b"terminal_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -269,6 +291,11 @@ class SignInRequest(_message.Message):
     CLOCK_TIME_FIELD_NUMBER: _builtins.int
     BLACKLIST_VERSION_FIELD_NUMBER: _builtins.int
     PROGRAM_VERSION_FIELD_NUMBER: _builtins.int
+    DEVICE_NUMBER_FIELD_NUMBER: _builtins.int
+    PACKS_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    WORK_KEY_CHECK_VALUES_FIELD_NUMBER: _builtins.int
+    COMMAND_NUMBER_LAST_FIELD_NUMBER: _builtins.int
     terminal_number: _builtins.str
     """Terminal number, 12 digits; empty when a collector signs in for itself."""
     psam_number: _builtins.str
@@ -277,9 +304,25 @@ class SignInRequest(_message.Message):
     """Blacklist version that the caller has; 0 none."""
     program_version: _builtins.str
     """Version of the caller's program, for the record."""
+    device_number: _builtins.int
+    """Number of the machine; unset: not said, then only the dates of the pairing are checked."""
+    command_number_last: _builtins.int
+    """Highest command number that the terminal knows, for the record."""
     @_builtins.property
     def clock_time(self) -> _timestamp_pb2.Timestamp:
         """What the caller's clock shows."""
+
+    @_builtins.property
+    def packs(self) -> _containers.RepeatedCompositeFieldContainer[_device_pb2.PackReport]:
+        """Packs in the device."""
+
+    @_builtins.property
+    def serials(self) -> _device_pb2.DeviceSerials:
+        """What it holds of records."""
+
+    @_builtins.property
+    def work_key_check_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Check values of the work keys that it has, 3 bytes each; those of the day are then not fetched again."""
 
     def __init__(
         self,
@@ -289,12 +332,19 @@ class SignInRequest(_message.Message):
         clock_time: _timestamp_pb2.Timestamp | None = ...,
         blacklist_version: _builtins.int = ...,
         program_version: _builtins.str = ...,
+        device_number: _builtins.int | None = ...,
+        packs: _abc.Iterable[_device_pb2.PackReport] | None = ...,
+        serials: _device_pb2.DeviceSerials | None = ...,
+        work_key_check_values: _abc.Iterable[_builtins.bytes] | None = ...,
+        command_number_last: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_time", b"clock_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_device_number", b"_device_number", "clock_time", b"clock_time", "device_number", b"device_number", "serials", b"serials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blacklist_version", b"blacklist_version", "clock_time", b"clock_time", "program_version", b"program_version", "psam_number", b"psam_number", "terminal_number", b"terminal_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device_number", b"_device_number", "blacklist_version", b"blacklist_version", "clock_time", b"clock_time", "command_number_last", b"command_number_last", "device_number", b"device_number", "packs", b"packs", "program_version", b"program_version", "psam_number", b"psam_number", "serials", b"serials", "terminal_number", b"terminal_number", "work_key_check_values", b"work_key_check_values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__device_number: _TypeAlias = _typing.Literal["device_number"]  # noqa: Y015
+    _WhichOneofArgType__device_number: _TypeAlias = _typing.Literal["_device_number", b"_device_number"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__device_number) -> _WhichOneofReturnType__device_number | None: ...
 
 Global___SignInRequest: _TypeAlias = SignInRequest  # noqa: Y015
 
@@ -310,6 +360,10 @@ class SignInResponse(_message.Message):
     BLACKLIST_VERSION_FIELD_NUMBER: _builtins.int
     UPLOAD_BYTES_MAX_FIELD_NUMBER: _builtins.int
     CHUNK_BYTES_MAX_FIELD_NUMBER: _builtins.int
+    CLOCK_RULES_FIELD_NUMBER: _builtins.int
+    TO_DO_FIELD_NUMBER: _builtins.int
+    BUSINESS_DATE_FIELD_NUMBER: _builtins.int
+    DEVICE_SEQ_CONTIGUOUS_FIELD_NUMBER: _builtins.int
     clock_ahead_ms: _builtins.int
     """How far the caller's clock is ahead of the centre's, in milliseconds."""
     clock_action: Global___ClockAction.ValueType
@@ -320,9 +374,23 @@ class SignInResponse(_message.Message):
     """Largest upload accepted, in bytes."""
     chunk_bytes_max: _builtins.int
     """Largest chunk accepted, in bytes."""
+    device_seq_contiguous: _builtins.int
+    """Highest device serial up to which nothing is missing; records up to here may be forgotten (record-formats.md, section 5). 0 without `device_number`."""
     @_builtins.property
     def centre_time(self) -> _timestamp_pb2.Timestamp:
         """The centre's clock."""
+
+    @_builtins.property
+    def clock_rules(self) -> _device_pb2.ClockRules:
+        """Thresholds of the clock."""
+
+    @_builtins.property
+    def to_do(self) -> _containers.RepeatedCompositeFieldContainer[_command_pb2.ToDo]:
+        """What to do, in this order."""
+
+    @_builtins.property
+    def business_date(self) -> _types_pb2.Date:
+        """Business day of the centre."""
 
     def __init__(
         self,
@@ -333,10 +401,14 @@ class SignInResponse(_message.Message):
         blacklist_version: _builtins.int = ...,
         upload_bytes_max: _builtins.int = ...,
         chunk_bytes_max: _builtins.int = ...,
+        clock_rules: _device_pb2.ClockRules | None = ...,
+        to_do: _abc.Iterable[_command_pb2.ToDo] | None = ...,
+        business_date: _types_pb2.Date | None = ...,
+        device_seq_contiguous: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["centre_time", b"centre_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["business_date", b"business_date", "centre_time", b"centre_time", "clock_rules", b"clock_rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blacklist_version", b"blacklist_version", "centre_time", b"centre_time", "chunk_bytes_max", b"chunk_bytes_max", "clock_action", b"clock_action", "clock_ahead_ms", b"clock_ahead_ms", "upload_bytes_max", b"upload_bytes_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blacklist_version", b"blacklist_version", "business_date", b"business_date", "centre_time", b"centre_time", "chunk_bytes_max", b"chunk_bytes_max", "clock_action", b"clock_action", "clock_ahead_ms", b"clock_ahead_ms", "clock_rules", b"clock_rules", "device_seq_contiguous", b"device_seq_contiguous", "to_do", b"to_do", "upload_bytes_max", b"upload_bytes_max"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -134,7 +134,8 @@ class TerminalGatewayServiceServicer:
 
     def SignIn(self, request, context):
         """A terminal or collector says who it is, what it has and what its clock shows; the answer says what to do, in order.
-        Refusals, first match wins: TERMINAL_UNKNOWN (NOT_FOUND), NOT_YOURS (PERMISSION_DENIED), PSAM_MISMATCH, PSAM_REVOKED (FAILED_PRECONDITION).
+        Refusals, first match wins: TERMINAL_UNKNOWN (NOT_FOUND), NOT_YOURS (PERMISSION_DENIED), CERTIFICATE_REVOKED (PERMISSION_DENIED),
+        PSAM_MISMATCH, PSAM_REVOKED, DEVICE_MISMATCH, PAIRING_NOT_VALID (FAILED_PRECONDITION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,8 @@ class TerminalGatewayServiceStub:
     """
     SignIn: _grpc.UnaryUnaryMultiCallable[_terminal_gw_service_pb2.SignInRequest, _terminal_gw_service_pb2.SignInResponse]
     """A terminal or collector says who it is, what it has and what its clock shows; the answer says what to do, in order.
-    Refusals, first match wins: TERMINAL_UNKNOWN (NOT_FOUND), NOT_YOURS (PERMISSION_DENIED), PSAM_MISMATCH, PSAM_REVOKED (FAILED_PRECONDITION).
+    Refusals, first match wins: TERMINAL_UNKNOWN (NOT_FOUND), NOT_YOURS (PERMISSION_DENIED), CERTIFICATE_REVOKED (PERMISSION_DENIED),
+    PSAM_MISMATCH, PSAM_REVOKED, DEVICE_MISMATCH, PAIRING_NOT_VALID (FAILED_PRECONDITION).
     """
     UploadBatch: _grpc.StreamUnaryMultiCallable[_terminal_gw_service_pb2.UploadBatchRequest, _terminal_gw_pb2.Upload]
     """Sends one batch file: a start, then chunks in order. The answer comes after the whole file is stored durably and its digest fits.
@@ -93,7 +94,8 @@ class TerminalGatewayServiceAsyncStub(TerminalGatewayServiceStub):
     """
     SignIn: _aio.UnaryUnaryMultiCallable[_terminal_gw_service_pb2.SignInRequest, _terminal_gw_service_pb2.SignInResponse]  # type: ignore[assignment]
     """A terminal or collector says who it is, what it has and what its clock shows; the answer says what to do, in order.
-    Refusals, first match wins: TERMINAL_UNKNOWN (NOT_FOUND), NOT_YOURS (PERMISSION_DENIED), PSAM_MISMATCH, PSAM_REVOKED (FAILED_PRECONDITION).
+    Refusals, first match wins: TERMINAL_UNKNOWN (NOT_FOUND), NOT_YOURS (PERMISSION_DENIED), CERTIFICATE_REVOKED (PERMISSION_DENIED),
+    PSAM_MISMATCH, PSAM_REVOKED, DEVICE_MISMATCH, PAIRING_NOT_VALID (FAILED_PRECONDITION).
     """
     UploadBatch: _aio.StreamUnaryMultiCallable[_terminal_gw_service_pb2.UploadBatchRequest, _terminal_gw_pb2.Upload]  # type: ignore[assignment]
     """Sends one batch file: a start, then chunks in order. The answer comes after the whole file is stored durably and its digest fits.
@@ -165,7 +167,8 @@ class TerminalGatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_terminal_gw_service_pb2.SignInResponse, _abc.Awaitable[_terminal_gw_service_pb2.SignInResponse]]:
         """A terminal or collector says who it is, what it has and what its clock shows; the answer says what to do, in order.
-        Refusals, first match wins: TERMINAL_UNKNOWN (NOT_FOUND), NOT_YOURS (PERMISSION_DENIED), PSAM_MISMATCH, PSAM_REVOKED (FAILED_PRECONDITION).
+        Refusals, first match wins: TERMINAL_UNKNOWN (NOT_FOUND), NOT_YOURS (PERMISSION_DENIED), CERTIFICATE_REVOKED (PERMISSION_DENIED),
+        PSAM_MISMATCH, PSAM_REVOKED, DEVICE_MISMATCH, PAIRING_NOT_VALID (FAILED_PRECONDITION).
         """
 
     @_abc_1.abstractmethod

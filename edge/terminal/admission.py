@@ -1,0 +1,85 @@
+"""Whether a card may be used here and now; nothing is written on it yet."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from edge.terminal.blacklist import Listed, TerminalBlacklist
+from edge.terminal.guard import PassBackGuard, Way
+from edge.terminal.modes import DegradedMode, ModeLog
+from edge.terminal.refusals import CardBlocked, CardExpired, CardForeign, CardListed, CardNotEnabled
+from libs.purse.fields import stamp_bytes
+from libs.purse.inspect import CardView, select
+from libs.purse.transceiver import Transceiver
+
+# Actions of an entry beside locking and refusing (libs.cardlist): in, but not out; and let through.
+_REFUSE_AT_EXIT = 4
+_IGNORE = 5
+
+OnListed = Callable[[CardView, Listed], bool]
+"""What to do with a listed card that is refused: lock it where the list says so and write it down; True if locked."""
+
+
+class Admission:
+    """The checks of a terminal, in their order.
+
+    Args:
+        aids: Applications that it takes, by preference.
+        guard: Against double taps; shared by the readers of one gate array.
+        modes: Of the city.
+        reader: Which reader of the guard this is.
+        station: Where it stands.
+    """
+
+    __slots__ = ("_aids", "_reader", "_station", "guard", "modes")
+
+    def __init__(self, aids: Sequence[bytes], guard: PassBackGuard, modes: ModeLog, reader: int, station: int) -> None:
+        self._aids = tuple(aids)
+        self._reader = reader
+        self._station = station
+        self.guard = guard
+        self.modes = modes
+
+    def admit(
+        self, card: Transceiver, way: Way, now: datetime, blacklist: TerminalBlacklist, on_listed: OnListed
+    ) -> CardView:
+        """Select the card's application and decide.
+
+        Raises:
+            CardForeign, CardBlocked, CardListed, CardNotEnabled, CardExpired, CardJustTapped, CardPassedBack: No.
+            CardGone, CardRefused, CardNumberMalformed: It left, or is none.
+        """
+        view = self.find(card)
+        if view.blocked:
+            raise CardBlocked
+        self.guard.check(view.number, self._reader, way, now)
+        listed = blacklist.find(view.number, now)
+        if listed is not None and _refuses(listed, way):
+            raise CardListed(list_reason=listed.reason.name, locked="yes" if on_listed(view, listed) else "no")
+        today = stamp_bytes(now)[:4]
+        if not view.enabled or today < view.start:
+            raise CardNotEnabled(start=view.start.hex())
+        if today > view.expiry and not self.modes.on(DegradedMode.DATE_FREE, now, self._station):
+            raise CardExpired(expiry=view.expiry.hex())
+        return view
+
+    def find(self, card: Transceiver) -> CardView:
+        """The first application of the card that this terminal takes, selected.
+
+        Raises:
+            CardForeign: There is none.
+        """
+        for aid in self._aids:
+            view = select(card, aid)
+            if view is not None:
+                return view
+        raise CardForeign
+
+    def let_through(self, card_number: bytes, way: Way, now: datetime) -> None:
+        """Remember a card that was let through."""
+        self.guard.remember(card_number, self._reader, way, now)
+
+
+def _refuses(listed: Listed, way: Way) -> bool:
+    """What the entry's action means at this reader (F108)."""
+    action = int(listed.mode)
+    return action != _IGNORE and not (action == _REFUSE_AT_EXIT and way is Way.IN)
