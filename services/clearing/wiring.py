@@ -6,6 +6,7 @@ from citycard.clearing.v1.calendar_service_pb2_grpc import add_CalendarServiceSe
 from citycard.clearing.v1.clearing_service_pb2_grpc import add_ClearingServiceServicer_to_server
 from citycard.clearing.v1.day_service_pb2_grpc import add_DayServiceServicer_to_server
 from citycard.clearing.v1.dispute_service_pb2_grpc import add_DisputeServiceServicer_to_server
+from citycard.clearing.v1.replay_service_pb2_grpc import add_ReplayServiceServicer_to_server
 from citycard.clearing.v1.settlement_service_pb2_grpc import add_SettlementServiceServicer_to_server
 from citycard.clearing.v1.statement_service_pb2_grpc import add_StatementServiceServicer_to_server
 from citycard.clearing.v1.suspense_service_pb2_grpc import add_SuspenseServiceServicer_to_server
@@ -27,6 +28,7 @@ from services.clearing.adapters.events_in import handlers
 from services.clearing.adapters.gateway import GrpcGateway
 from services.clearing.adapters.grpc_api import ClearingApi, UseCases
 from services.clearing.adapters.loops import Loops
+from services.clearing.adapters.replay_api import ReplayApi, ReplayUseCases
 from services.clearing.adapters.settlement_api import SettlementApi, SettlementUseCases
 from services.clearing.adapters.signer import Signer
 from services.clearing.adapters.sql import ClearingUnitOfWork
@@ -51,12 +53,13 @@ from services.clearing.application.further_results import FurtherResults, MakeFu
 from services.clearing.application.get_result import GetResult
 from services.clearing.application.intake import NoteUpload, Reconcile
 from services.clearing.application.judge_files import JudgeFiles
+from services.clearing.application.missed_discounts import FindMissedDiscounts, MissedReads, ProposePayback
 from services.clearing.application.participants import CreateParticipant, RegisterIssuerKey, SetIndustryLimit
 from services.clearing.application.post_set import PostSet
 from services.clearing.application.prove import Prove
 from services.clearing.application.queries import Queries
 from services.clearing.application.rejudge import Rejudge
-from services.clearing.application.replay import ReplayDay
+from services.clearing.application.replay import ReplayDay, WhatIf
 from services.clearing.application.settlement import (
     Caps,
     ImportBankReturn,
@@ -187,6 +190,16 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
     day_loop.work = WorkOnDays(unit_of_work, clock, work.stages())
     days = DayApi(RunDay(unit_of_work, clock, day_loop.wake), DayReads(unit_of_work))
 
+    replays = ReplayApi(
+        ReplayUseCases(
+            replay=replay,
+            what_if=WhatIf(unit_of_work, gateway),
+            find=FindMissedDiscounts(unit_of_work, gateway, clock),
+            reads=MissedReads(unit_of_work),
+            payback=ProposePayback(unit_of_work, clock),
+        )
+    )
+
     def register(server: grpc.aio.Server) -> None:
         add_ClearingServiceServicer_to_server(api, server)
         add_CalendarServiceServicer_to_server(calendars, server)
@@ -196,6 +209,7 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
         add_SettlementServiceServicer_to_server(settlement, server)
         add_DisputeServiceServicer_to_server(disputes, server)
         add_DayServiceServicer_to_server(days, server)
+        add_ReplayServiceServicer_to_server(replays, server)
 
     relay = Relay(engine, nats, settings.service, replicas=settings.nats_stream_replicas)
     consumer = Consumer(nats, unit_of_work, settings.service, "events", handlers(NoteUpload(), loops.wake))
@@ -220,6 +234,7 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             "citycard.clearing.v1.SettlementService",
             "citycard.clearing.v1.DisputeService",
             "citycard.clearing.v1.DayService",
+            "citycard.clearing.v1.ReplayService",
         ),
         background=[
             ("relay", relay.run),

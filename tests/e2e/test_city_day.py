@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -13,9 +14,20 @@ import pytest
 import pytest_asyncio
 from citycard.account.v1 import account_service_pb2
 from citycard.account.v1.account_service_pb2_grpc import AccountServiceStub
-from citycard.clearing.v1 import clearing_pb2, clearing_service_pb2
+from citycard.clearing.v1 import (
+    clearing_pb2,
+    clearing_service_pb2,
+    day_service_pb2,
+    dispute_service_pb2,
+    settlement_service_pb2,
+)
 from citycard.clearing.v1.clearing_service_pb2_grpc import ClearingServiceStub
+from citycard.clearing.v1.day_service_pb2_grpc import DayServiceStub
+from citycard.clearing.v1.dispute_service_pb2_grpc import DisputeServiceStub
+from citycard.clearing.v1.settlement_service_pb2_grpc import SettlementServiceStub
+from citycard.common.v1 import types_pb2
 
+from city.day.statements import KEY_FILE, fetch_statement, verify_folder
 from city.demo import registration, story
 from city.demo.collection import Sent, Watchers, deliver, list_files, open_collector
 from city.demo.platform import Callers, DemoPlatform
@@ -269,6 +281,69 @@ class TestCallers:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await clearing.CloseWindow(clearing_service_pb2.CloseWindowRequest(name=name))
         assert error_info(refused.value).reason == "ROLE_NOT_ALLOWED"
+
+
+class TestTheEndOfTheDay:
+    async def test_the_day_runs_through_every_stage_and_the_city_is_proven_after_it(self, city: City) -> None:
+        day = city.day.plan.settlement_date
+        date = types_pb2.Date(year=day.year, month=day.month, day=day.day)
+        days = city.callers.stub(DayServiceStub, "clearing")
+        operator, statement = city.settlement.statements[0]
+        settlement = city.callers.stub(SettlementServiceStub, "clearing")
+        account = settlement_service_pb2.PaymentAccount(
+            participant=operator.participant, bank=operator.participant, account="6222-0001", holder="公交"
+        )
+        await settlement.SetPaymentAccount(settlement_service_pb2.SetPaymentAccountRequest(account=account))
+        operation = await days.RunDay(day_service_pb2.RunDayRequest(settlement_date=date))
+        run = await days.GetDayRun(day_service_pb2.GetDayRunRequest(name=f"dayRuns/{day:%Y%m%d}"))
+        for _ in range(60):
+            if run.progress.participant_done_count >= len(OPERATORS):
+                break
+            # Not done within the second: somebody else's day has not ended, and nobody here waits for it.
+            await days.WaitOperation(day_service_pb2.WaitOperationRequest(name=operation.name, timeout_s=1))
+            run = await days.GetDayRun(day_service_pb2.GetDayRunRequest(name=f"dayRuns/{day:%Y%m%d}"))
+        ours = {operator.participant for operator in OPERATORS}
+        passed = (day_service_pb2.STAGE_STATE_DONE, day_service_pb2.STAGE_STATE_SKIPPED)
+        assert [one for one in run.stages if one.participant in ours and one.state not in passed] == []
+        assert {one.reason for one in run.stages if one.participant not in ours} <= {"", "DAY_NOT_OVER"}
+        made = await settlement.ListInstructions(settlement_service_pb2.ListInstructionsRequest())
+        assert [(one.participant, one.amount_fen) for one in made.instructions] == [
+            (operator.participant, statement.net_fen)
+        ]
+        assert (await prove_platform(city.platform)).holds
+
+    async def test_a_partner_verifies_its_signed_statement_offline(self, city: City, tmp_path: Path) -> None:
+        operator, statement = city.settlement.statements[0]
+        channel = city.platform.channel("clearing", f"participant/{operator.slug}")
+        day = city.day.plan.settlement_date
+        try:
+            files = await fetch_statement(channel, operator.slug, day, tmp_path)
+        finally:
+            await channel.close()
+        assert {file.suffix for file in files} == {".pb", ".st", ".csv", ".xlsx", ".pem"}
+        assert verify_folder(tmp_path, tmp_path / KEY_FILE) == (1, [])
+        assert (tmp_path / f"{operator.slug}-{day:%Y%m%d}.st").read_bytes() == statement.st_file
+
+    async def test_what_two_persons_decide_reaches_the_books(self, city: City) -> None:
+        operator, _ = city.settlement.statements[0]
+        first = city.callers.stub(DisputeServiceStub, "clearing", "administrator/ann")
+        second = city.callers.stub(DisputeServiceStub, "clearing", "administrator/bob")
+        made = await first.ProposeAdjustment(
+            dispute_service_pb2.ProposeAdjustmentRequest(
+                request_id=str(uuid.uuid4()), participant=operator.participant, amount_fen=-77,
+                contra=dispute_service_pb2.CONTRA_ACCOUNT_COMPENSATION, reason="a broken reader",
+            )
+        )  # fmt: skip
+        decide = dispute_service_pb2.DecideAdjustmentRequest(request_id=str(uuid.uuid4()), name=made.name, approve=True)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await first.DecideAdjustment(decide)
+        assert error_info(refused.value).reason == "SAME_PERSON"
+        await second.DecideAdjustment(decide)
+        # The proof waits until the ledger has heard: what clearing decided stands on its accounts, to the fen.
+        assert (await prove_platform(city.platform)).holds
+        accounts = city.callers.stub(AccountServiceStub, "account")
+        income = await accounts.GetAccount(account_service_pb2.GetAccountRequest(name="accounts/6003"))
+        assert income.credits_fen == 77
 
 
 async def test_the_whole_city_stays_small(city: City) -> None:

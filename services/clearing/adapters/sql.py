@@ -20,6 +20,7 @@ from services.clearing.adapters.disputes import SqlDisputes
 from services.clearing.adapters.files import SqlFiles
 from services.clearing.adapters.further_results import SqlFurtherResults
 from services.clearing.adapters.gaps import SqlGaps
+from services.clearing.adapters.missed import SqlMissed
 from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
@@ -399,6 +400,7 @@ class ClearingUnitOfWork(UnitOfWork):
     disputes: SqlDisputes
     day_runs: SqlDayRuns
     replays: SqlReplays
+    missed: SqlMissed
     further_results: SqlFurtherResults
 
     async def _open(self) -> None:
@@ -421,3 +423,4 @@ class ClearingUnitOfWork(UnitOfWork):
         self.disputes = SqlDisputes(self.connection)
         self.day_runs = SqlDayRuns(self.connection)
         self.replays = SqlReplays(self.connection)
+        self.missed = SqlMissed(self.connection)

@@ -200,6 +200,8 @@ class DecideAdjustment:
                     [mine], now,
                 )  # fmt: skip
                 day = windows[mine.number]
+            else:
+                await uow.missed.release(found.id)
             state = RequestState.POSTED if approve else RequestState.REFUSED
             decided: AdjustmentRow = await uow.disputes.decide(found.id, state, request.caller, now, day)
             await uow.requests.answer(request, decided)

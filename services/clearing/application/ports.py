@@ -406,6 +406,7 @@ class UnitOfWork(Protocol):
     disputes: Any
     day_runs: Any
     replays: Any
+    missed: Any
     further_results: Any
 
     async def __aenter__(self) -> Self: ...

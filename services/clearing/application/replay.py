@@ -26,7 +26,7 @@ from services.clearing.domain.positions import Position, PositionKey, positions_
 from services.clearing.domain.statement import FIRST_LINK, Statement, make_statement
 
 _EPOCH = date(1970, 1, 1)
-_AUDITED_KINDS = (1, 2, 3, 4)
+AUDITED_KINDS = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class WhatIf:
                 raise StatementUnknown(statement=name_of(participant, settlement_date))
             found = await uow.participants.find(participant)
             async for part in parts_of(uow, self._gateway, found, settlement_date):
-                rides = np.isin(part.records["kind"], _AUDITED_KINDS) & np.isin(part.codes, PAID_CODES)
+                rides = np.isin(part.records["kind"], AUDITED_KINDS) & np.isin(part.codes, PAID_CODES)
                 some = rows_of(part.records, np.flatnonzero(rides))
                 marks = (some["flags"] & otr.Flag.TRANSFER_DISCOUNT) != 0
                 would = evaluate_columns(

@@ -86,7 +86,7 @@ def audit(
         asked: (n,) whether the record is to be looked at; others may hold anything.
         packs: Without monthly tiers.
     """
-    in_force = _in_force(times_s, participant, packs)
+    in_force = packs_in_force(times_s, participant, packs)
     asked = asked & np.isin(records["kind"], _AUDITED) & (in_force >= 0)
     parts = [
         _of_pack(records, np.flatnonzero(asked & (in_force == place)), packs[place])
@@ -106,7 +106,7 @@ def audit(
 
 def pack_of(packs: list[FarePack], participant: int, at_s: int) -> FarePack | None:
     """The pack in force for a participant at an instant."""
-    place = int(_in_force(np.array([at_s]), np.array([participant]), packs)[0])
+    place = int(packs_in_force(np.array([at_s]), np.array([participant]), packs)[0])
     return packs[place] if place >= 0 else None
 
 
@@ -130,7 +130,7 @@ def explain(pack: RulePack, record: otr.Records, at: datetime) -> Charge:
     return evaluate(pack, tap)
 
 
-def _in_force(
+def packs_in_force(
     times_s: npt.NDArray[np.int64], participant: npt.NDArray[np.int64], packs: list[FarePack]
 ) -> npt.NDArray[np.int64]:
     """Index of the pack of each record, -1 for none: a participant's own overrules the general one."""

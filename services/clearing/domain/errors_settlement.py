@@ -181,3 +181,9 @@ class ReplayDiffers(Refusal):
     """The statement recomputed from the uploads differs; facts `statement`, `difference`."""
 
     reason = "REPLAY_DIFFERS"
+
+
+class NothingToPayBack(Refusal):
+    """No missed discount of the day waits to be paid back; facts `participant`, `settlement_date`."""
+
+    reason = "NOTHING_TO_PAY_BACK"

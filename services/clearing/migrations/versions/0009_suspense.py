@@ -172,7 +172,8 @@ def upgrade() -> None:
         "issuer, jt, "
         "card_number, terminal_number, terminal_seq, file_id, file_index, opened_at) SELECT r.digest, r.participant, "
         "r.participant, r.settlement_date, r.code, true, r.amount_fen, c.issuer_id, c.jt, c.number, r.terminal_number, "
-        "r.terminal_seq, r.file_id, r.file_index, f.judged_at FROM record r JOIN card c ON c.id = r.card_id "
+        "r.terminal_seq, r.file_id, r.file_index, coalesce(f.judged_at, f.stored_at) FROM record r JOIN card "
+        "c ON c.id = r.card_id "
         "JOIN file f ON f.id = r.file_id WHERE r.code IN (20, 21, 22, 23, 27, 28, 32) AND r.amount_fen > 0"
     )
     op.execute(

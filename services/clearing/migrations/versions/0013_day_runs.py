@@ -22,7 +22,7 @@ def upgrade() -> None:
     op.execute("CREATE INDEX day_stage_open ON day_stage (settlement_date) WHERE state IN (1, 2, 3)")
     op.execute(
         "CREATE TABLE missed_discount (terminal_number bigint NOT NULL, terminal_seq bigint NOT NULL, "
-        "card_id bigint NOT NULL, participant integer NOT NULL, settlement_date date NOT NULL, rule_id "
+        "card text NOT NULL, participant integer NOT NULL, settlement_date date NOT NULL, rule_id "
         "integer NOT NULL, "
         "paid_fen bigint NOT NULL, expected_fen bigint NOT NULL CHECK (expected_fen < paid_fen), "
         "before_terminal bigint NOT NULL, before_seq bigint NOT NULL, found_at timestamptz NOT NULL, "

@@ -112,6 +112,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: the day was never run."""
     ERROR_REASON_REPLAY_DIFFERS: _ErrorReason.ValueType  # 69
     """FAILED_PRECONDITION: the statement recomputed from the uploads differs."""
+    ERROR_REASON_NOTHING_TO_PAY_BACK: _ErrorReason.ValueType  # 70
+    """FAILED_PRECONDITION: no missed discount of the day waits to be paid back."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of the clearing service; public for ever."""
@@ -206,4 +208,6 @@ ERROR_REASON_DAY_RUN_UNKNOWN: ErrorReason.ValueType  # 68
 """NOT_FOUND: the day was never run."""
 ERROR_REASON_REPLAY_DIFFERS: ErrorReason.ValueType  # 69
 """FAILED_PRECONDITION: the statement recomputed from the uploads differs."""
+ERROR_REASON_NOTHING_TO_PAY_BACK: ErrorReason.ValueType  # 70
+"""FAILED_PRECONDITION: no missed discount of the day waits to be paid back."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
