@@ -209,6 +209,7 @@ class ConnectedTerminal:
         self.sender = sender
         self.list_version = 0
         self._told = 0
+        self._fetching: asyncio.Task[None] | None = None
         self.welcomed = asyncio.Event()
         self._call: Any = None
         self._stopped = False
@@ -244,6 +245,8 @@ class ConnectedTerminal:
     def stop(self) -> None:
         """Go home."""
         self._stopped = True
+        if self._fetching is not None:
+            self._fetching.cancel()
         self.break_line()
 
     async def send_wave(self, wave: int) -> None:
@@ -320,20 +323,33 @@ class ConnectedTerminal:
             case "blacklist":
                 self._seen.reached(self._seen.told_at, self._told, response.blacklist.version)
                 self._told = max(self._told, response.blacklist.version)
-                if response.blacklist.version > self.list_version:
-                    await self._fetch_list(outgoing)
+                # Beside the session: the next news must not wait for this list.
+                if self._fetching is None or self._fetching.done():
+                    self._fetching = asyncio.create_task(self._catch_up(outgoing), name=f"list of {self.name}")
             case "command":
                 await self._obey(response.command, outgoing)
 
+    async def _catch_up(self, outgoing: "asyncio.Queue[session_service_pb2.SessionRequest]") -> None:
+        """Fetch lists until the newest one that was told of is in force."""
+        while self.list_version < self._told and not self._stopped:
+            before = self.list_version
+            await self._fetch_list(outgoing)
+            if self.list_version == before:
+                # The gateway may still be behind its own news, or the line broke.
+                await asyncio.sleep(_AGAIN_S)
+
     async def _fetch_list(self, outgoing: "asyncio.Queue[session_service_pb2.SessionRequest]") -> None:
-        have = self.list_version
         try:
-            self.list_version = await fetch_list(self._centre, self._lists, have)
+            version = await fetch_list(self._centre, self._lists, self.list_version)
         except grpc.aio.AioRpcError as error:
             # The next news, or the next session, brings it.
             self._seen.counts[f"list not fetched: {error_info(error).reason or error.code().name}"] += 1
             return
-        self._seen.reached(self._seen.loaded_at, have, self.list_version)
+        # A session that was opened anew may have fetched it as well meanwhile.
+        if version <= self.list_version:
+            return
+        self._seen.reached(self._seen.loaded_at, self.list_version, version)
+        self.list_version = version
         outgoing.put_nowait(session_service_pb2.SessionRequest(heartbeat=self._heartbeat()))
 
     async def _obey(

@@ -182,7 +182,7 @@ def judge(
         test = (records["flags"] & otr.Flag.TEST).astype(np.bool_) | (records["card_main_type"] == _TEST_CARD_TYPE)
         refuse(test, ResultCode.TEST_RECORD)
     refuse(known.participant < 0, ResultCode.ACQUIRER_UNKNOWN)
-    # A meter read belongs to no card and no module (section 1): where others have the PSAM it has the meter's number.
+    # A meter read belongs to no card and no module (section 1): in the place of the PSAM stands the meter.
     cardless = kind == Kind.METER_READ
     refuse(~(known.terminal & (known.psam | cardless)), ResultCode.TERMINAL_UNKNOWN)
     refuse(known.same_taken, ResultCode.DUPLICATE)

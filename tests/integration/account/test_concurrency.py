@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 import uuid
 
 import numpy as np
