@@ -81,9 +81,10 @@ _MATCH = (
     _VERDICT
     + """
 , resolved AS (
-    UPDATE bank_break SET close_time = %(now)s, outcome = 'RESOLVED' FROM compared
-    WHERE bank_break.bank = %(bank)s AND bank_break.operation_id = compared.operation_id AND matched
-    AND close_time IS NULL AND compared.kind IS NULL
+    -- An array, not a join: fresh tables have no statistics, and a planner that expects one row compares all with all.
+    UPDATE bank_break SET close_time = %(now)s, outcome = 'RESOLVED'
+    WHERE bank = %(bank)s AND matched AND close_time IS NULL
+    AND operation_id = ANY(ARRAY(SELECT operation_id FROM compared WHERE kind IS NULL))
 ), opened AS (
     INSERT INTO bank_break (bank, business_date, operation_id, kind, our_amount_fen, bank_amount_fen, our_state,
         bank_state, owner, open_time)

@@ -135,7 +135,8 @@ CREATE TABLE bank_break (
 );
 CREATE UNIQUE INDEX bank_break_matched ON bank_break (bank, operation_id) WHERE matched AND close_time IS NULL;
 CREATE UNIQUE INDEX bank_break_said ON bank_break (bank, operation_id, kind) WHERE NOT matched AND close_time IS NULL;
-CREATE INDEX bank_break_operation ON bank_break (operation_id) WHERE close_time IS NULL;
+-- Closed ones too: what a person has decided is looked up for every difference of a file.
+CREATE INDEX bank_break_operation ON bank_break (operation_id);
 CREATE INDEX bank_break_bank ON bank_break (bank, break_id);
 """
 
