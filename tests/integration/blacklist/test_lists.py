@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -531,7 +531,7 @@ def ms(at: datetime) -> int:
 
 class TestJourneys:
     async def report(
-        self, service: Service, words: list[tuple[int, int, datetime, datetime | None]], **more: Any
+        self, service: Service, words: Sequence[tuple[int, int, datetime, datetime | None]], **more: Any
     ) -> int:
         """Terminal, version, when it said so, when it got it."""
         request = service_pb.ReportHopsRequest(
