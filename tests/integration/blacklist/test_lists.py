@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,8 @@ from citycard.blacklist.v1.blacklist_service_pb2_grpc import BlacklistServiceStu
 from citycard.blacklist.v1.list_service_pb2_grpc import ListServiceStub
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.cardlist import Action, CardList, EcdsaVerifier, IssuerList, Purpose, RangeList, apply_delta
 from libs.runtime.events import connect_nats, ensure_streams
@@ -406,6 +408,33 @@ class TestKinds:
         assert (await refusal(as_terminal.ReportHops(report))).reason == "ROLE_NOT_ALLOWED"
 
 
+async def test_a_proof_finds_what_was_changed_behind_the_lists(service: Service, list_database: "DatabaseUrls") -> None:
+    await service.add(1)
+    await service.change(pb.LIST_KIND_RANGES, [a_range(10, 19)])
+    await service.published()
+    await service.published(pb.LIST_KIND_RANGES)
+
+    async def broken() -> list[str]:
+        proof = await service.entries().Prove(blacklist_service_pb.ProveRequest())
+        return [line.first_broken for line in proof.lines if line.broken_count]
+
+    assert await broken() == []
+    owner = create_async_engine(list_database.owner.replace("postgresql://", "postgresql+psycopg://"))
+    found = []
+    for tampering in (
+        "UPDATE artefact SET data = data || '\\x00' WHERE list = 1",
+        "UPDATE kind_row SET mode = 1",
+        "UPDATE kind_change SET reason = 1",
+    ):
+        async with owner.begin() as connection:
+            await connection.execute(text(tampering))
+        found.append(await broken())
+    await owner.dispose()
+    assert found[0] == ["list 1 version 1"]
+    assert sorted(found[1]) == ["RANGES", "list 1 version 1"]
+    assert "RANGES version 1" in found[2]
+
+
 class TestOnlineCheck:
     async def test_a_range_refuses_unless_the_cards_own_entry_says_otherwise(self, service: Service) -> None:
         await service.change(pb.LIST_KIND_RANGES, [a_range(10, 19)])
@@ -502,7 +531,7 @@ def ms(at: datetime) -> int:
 
 class TestJourneys:
     async def report(
-        self, service: Service, words: list[tuple[int, int, datetime, datetime | None]], **more: Any
+        self, service: Service, words: Sequence[tuple[int, int, datetime, datetime | None]], **more: Any
     ) -> int:
         """Terminal, version, when it said so, when it got it."""
         request = service_pb.ReportHopsRequest(

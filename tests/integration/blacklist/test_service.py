@@ -155,7 +155,7 @@ async def test_losses_in_any_order_and_doubled_become_the_list(service: Service)
     assert (await service.check(2)).listed is False
     assert (await service.check(2, NOW + timedelta(days=1))).listed is True
     proof = await service.stub().Prove(service_pb.ProveRequest())
-    assert [line.broken_count for line in proof.lines] == [0, 0, 0, 0]
+    assert not any(line.broken_count for line in proof.lines)
     assert proof.lost_count == 2
 
 
