@@ -12,7 +12,6 @@ import numpy.typing as npt
 from libs.clock import Clock
 from libs.errors import NotYours
 from libs.records.batch import decode_batch
-from libs.records.otr import check_format
 from libs.runtime.identity import Identity
 from services.terminal_gw.application.commands import must_be, must_own_all
 from services.terminal_gw.application.ports_field import (
@@ -29,7 +28,7 @@ from services.terminal_gw.application.sign_in import day_start
 from services.terminal_gw.application.watch_sessions import LIVE_S
 from services.terminal_gw.domain.completeness import DayFacts, Register, Stored, Verdict, certify
 from services.terminal_gw.domain.errors import CompletenessUnknown, TerminalUnknown
-from services.terminal_gw.domain.serials import FileSerials, Indexed, serials_of
+from services.terminal_gw.domain.serials import FileSerials, Indexed, intact, serials_of
 from services.terminal_gw.domain.upload import UploadKey
 
 MaySee = Callable[[str], bool]
@@ -277,7 +276,7 @@ class _Sums:
         """Take what one upload holds of the claims."""
         devices, firsts, lasts, indexes = self._by_participant[key.participant]
         records = decode_batch(data).records
-        records = records[check_format(records) == 0]
+        records = records[intact(records)]
         device = records["device_number"].astype(np.int64)
         seq = records["device_seq"].astype(np.int64)
         # One key of machine and serial: the claim that begins last at or before it is the only one that can hold it.

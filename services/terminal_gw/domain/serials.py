@@ -7,7 +7,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from libs.records.otr import Records, check_format, terminal_numbers
+from libs.records.bcd import is_bcd
+from libs.records.otr import OTR_FORMAT, Records, checksums, terminal_numbers
 from services.terminal_gw.domain.upload import UploadKey
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
@@ -71,12 +72,12 @@ class Indexed:
 
 
 def serials_of(records: Records) -> FileSerials:
-    """The serials of the records that are records: one with a wrong checksum or form proves nothing.
+    """The serials of the records that arrived whole: one with a wrong checksum proves nothing.
 
     Args:
         records: Of one file, any order.
     """
-    good = records[check_format(records) == 0]
+    good = records[intact(records)]
     if not len(good):
         return FileSerials()
     terminals = terminal_numbers(good).astype(np.int64)
@@ -105,6 +106,17 @@ def serials_of(records: Records) -> FileSerials:
         int(device_seqs.min()) if one_device else 0,
         int(device_seqs.max()) if one_device else 0,
     )
+
+
+def intact(records: Records) -> npt.NDArray[np.bool_]:
+    """Which records arrived as they were made: checksum, format and digits of the terminal number.
+
+    Whether they are right is another question, and clearing's: a record with an impossible date is not missing.
+    """
+    good = is_bcd(records["terminal_number"])
+    good &= checksums(records) == records["crc"]
+    good &= records["format"] == OTR_FORMAT
+    return good
 
 
 def ranges_of(serials: _I64) -> Ranges:
