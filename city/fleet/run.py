@@ -1,7 +1,6 @@
 """The fleet's day: connect, send in waves with everything that goes wrong, close, collect again, certify, compare."""
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,25 +24,14 @@ from citycard.terminal_gw.v1.collection_service_pb2_grpc import CollectionServic
 from citycard.terminal_gw.v1.parameters_service_pb2_grpc import ParameterServiceStub
 from citycard.terminal_gw.v1.session_service_pb2_grpc import SessionServiceStub
 from citycard.terminal_gw.v1.terminal_gw_service_pb2_grpc import TerminalGatewayServiceStub
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificate
 
 from city.demo.platform import DemoPlatform
+from city.fleet.check import compare, signing_key
+from city.fleet.lines import Sender, SharedLists, fetch_list
 from city.fleet.plan import DAY, WAVES, FleetDay, make_fleet_day
-from city.fleet.terminals import (
-    ConnectedTerminal,
-    Seen,
-    Sender,
-    SharedLists,
-    fetch_list,
-    gently,
-    held_rows,
-    obey,
-    sign_in_of,
-)
+from city.fleet.terminals import ConnectedTerminal, Seen, gently, held_rows, obey, sign_in_of
 from city.simulation.operators import OPERATORS
 from edge.collector.visit import Centre
 from libs.clock import CITY_TZ, SystemClock
@@ -417,10 +405,13 @@ class _Day:
             token = page.next_page_token
             if not token:
                 break
-        self._compare(certificates)
+        tls = self._platform.tls("service/terminal_gw")
+        found = compare(self._day, certificates, signing_key(tls.cert.read_bytes()))
+        outcome, seen = self._outcome, self._seen
+        outcome.complete, outcome.holes = found.complete, found.holes
+        outcome.wrong += found.wrong
         proof = await self._administrator.gateway.Prove(service.ProveRequest())
         self._outcome.wrong += [f"proof: {one.invariant} {one.first_broken}" for one in proof.lines if one.broken_count]
-        seen, outcome = self._seen, self._outcome
         for version, asked_at in self._asked_at.items():
             loaded = seen.loaded_at.get(version, [])
             outcome.told_s += [at - asked_at for at in seen.told_at.get(version, [])]
@@ -441,58 +432,8 @@ class _Day:
         if own > _FLEET_MIB_MAX * max(1.0, len(self._day.fleet) / 1000):
             self._outcome.wrong.append(f"the fleet took {own:.0f} MiB")
 
-    def _compare(self, certificates: "dict[str, collection_service_pb2.CompletenessCertificate]") -> None:
-        """Every certificate against what was injected, to the serial; and its signature."""
-        day, fleet, outcome = self._day, self._day.fleet, self._outcome
-        counts, totals = day.registers()
-        expected = {number: sorted(holes) for number, holes in day.expected_holes().items()}
-        lost = held_rows(day) == 1
-        key = self._signing_key()
-        for row in range(len(fleet)):
-            number = fleet.number(row)
-            one = certificates.get(number)
-            if one is None:
-                outcome.wrong.append(f"{number}: no certificate")
-                continue
-            holes = [(hole.first, hole.last) for hole in one.missing_device_seqs]
-            wanted = expected.get(number, [])
-            verdict = collection_service_pb2.CompletenessVerdict.Name(one.verdict).rpartition("_")[2]
-            part = day.of(row)
-            gone = day.records[part][lost[part]]
-            stored = (int(counts[row]) - len(gone), int(totals[row]) - int(gone["amount_fen"].sum(dtype=np.int64)))
-            if (verdict, holes) != ("HOLES" if wanted else "COMPLETE", wanted):
-                outcome.wrong.append(f"{number}: {verdict} {holes}, injected {wanted}")
-            elif (one.record_count, one.total_fen) != stored:
-                outcome.wrong.append(f"{number}: {one.record_count} records, {one.total_fen} fen stored, not {stored}")
-            elif not _signed(key, one):
-                outcome.wrong.append(f"{number}: the signature is not the gateway's")
-            elif wanted:
-                outcome.holes += 1
-            else:
-                outcome.complete += 1
-        unexpected = set(certificates) - {fleet.number(row) for row in range(len(fleet))}
-        outcome.wrong += [f"{number}: a certificate of a terminal that is none" for number in sorted(unexpected)]
-
-    def _signing_key(self) -> ec.EllipticCurvePublicKey:
-        certificate = load_pem_x509_certificate(self._platform.tls("service/terminal_gw").cert.read_bytes())
-        key = certificate.public_key()
-        assert isinstance(key, ec.EllipticCurvePublicKey), "services have P-256 keys"
-        return key
-
 
 _DATE: Final = Date(year=DAY.year, month=DAY.month, day=DAY.day)
-
-
-def _signed(key: ec.EllipticCurvePublicKey, one: "collection_service_pb2.CompletenessCertificate") -> bool:
-    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    if len(one.signature) != 64 or hashlib.sha256(spki).digest()[:8] != one.key_id:
-        return False
-    halves = int.from_bytes(one.signature[:32], "big"), int.from_bytes(one.signature[32:], "big")
-    try:
-        key.verify(utils.encode_dss_signature(*halves), one.content, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
-        return False
-    return True
 
 
 def _bound(act: Callable[[int], Awaitable[None]], value: int) -> Callable[[], Awaitable[None]]:

@@ -1,11 +1,17 @@
 """The fleet's day: the same from the same seed, consistent to the record, faults where they were drawn."""
 
+import hashlib
+
 import numpy as np
 import pytest
+from citycard.terminal_gw.v1 import collection_service_pb2, device_pb2
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from city.fleet.check import compare
+from city.fleet.lines import SharedLists
 from city.fleet.plan import LATE, LOST, VOID, WAVES, FleetDay, bcd_of, make_fleet_day
 from city.fleet.run import percentile
-from city.fleet.terminals import SharedLists
 from city.keys import ISSUER_ID, city_keys
 from edge.terminal.blacklist import FullListNeeded
 from libs.purse.bulk import verify_tacs
@@ -105,3 +111,56 @@ def test_lists_are_parsed_once_and_two_contents_of_one_version_are_noticed() -> 
 def test_percentiles_of_few_and_of_none() -> None:
     assert percentile([], 0.99) == 0.0
     assert [percentile([1.0, 2.0, 3.0, 4.0], share) for share in (0.0, 0.5, 0.99, 1.0)] == [1.0, 3.0, 4.0, 4.0]
+
+
+KEY = ec.derive_private_key(271_828, ec.SECP256R1())
+
+
+def certificates(day: FleetDay) -> dict[str, collection_service_pb2.CompletenessCertificate]:
+    """What a gateway that has done everything right would say."""
+    spki = KEY.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    counts, totals = day.registers()
+    lost, expected = day.held_back() == 1 + LOST, day.expected_holes()
+    made = {}
+    for row in range(len(day.fleet)):
+        number, part = day.fleet.number(row), day.of(row)
+        gone = day.records[part][lost[part]]
+        holes = sorted(expected.get(number, []))
+        content = f"terminal {number}".encode()
+        signature = utils.decode_dss_signature(KEY.sign(content, ec.ECDSA(hashes.SHA256())))
+        made[number] = collection_service_pb2.CompletenessCertificate(
+            terminal=f"terminals/{number}",
+            content=content,
+            signature=b"".join(half.to_bytes(32, "big") for half in signature),
+            key_id=hashlib.sha256(spki).digest()[:8],
+            verdict=2 if holes else 1,
+            missing_device_seqs=[device_pb2.SerialRange(first=first, last=last) for first, last in holes],
+            record_count=int(counts[row]) - len(gone),
+            total_fen=int(totals[row]) - int(gone["amount_fen"].sum(dtype=np.int64)),
+        )
+    return made
+
+
+def test_right_certificates_are_found_right_and_every_kind_of_wrong_one_wrong(day: FleetDay) -> None:
+    good = compare(day, certificates(day), KEY.public_key())
+    assert (good.complete + good.holes, good.wrong) == (len(day.fleet), [])
+    assert good.holes == len(day.expected_holes()) > 0
+    with_holes, whole = next(iter(day.expected_holes())), day.fleet.number(0)
+    assert whole not in day.expected_holes()
+    for number, spoil in (
+        (whole, lambda one: one.missing_device_seqs.add(first=1, last=1)),
+        (whole, lambda one: setattr(one, "verdict", 4)),
+        (whole, lambda one: setattr(one, "record_count", one.record_count + 1)),
+        (whole, lambda one: setattr(one, "total_fen", one.total_fen - 1)),
+        (whole, lambda one: setattr(one, "signature", bytes(64))),
+        (whole, lambda one: setattr(one, "content", one.content + b"!")),
+        (with_holes, lambda one: one.ClearField("missing_device_seqs")),
+        (with_holes, lambda one: setattr(one, "verdict", 1)),
+    ):
+        spoilt = certificates(day)
+        spoil(spoilt[number])  # type: ignore[no-untyped-call]  # lambdas of a test
+        (line,) = compare(day, spoilt, KEY.public_key()).wrong
+        assert line.startswith(number)
+    missing = certificates(day)
+    missing["999999999999"] = missing.pop(whole)
+    assert len(compare(day, missing, KEY.public_key()).wrong) == 2
