@@ -215,9 +215,13 @@ def _fill(urls: DatabaseUrls, context: Context) -> list[tuple[int, float]]:
 
 
 def _files(workload: Workload, first_number: int) -> Iterator[tuple[str, bytes, otr.Records]]:
-    for operator, records in workload.by_operator().items():
-        for number, start in enumerate(range(0, len(records), _PER_FILE), start=first_number + 1):
+    """Every depot's files, in the order in which they come when all depots send at once."""
+    days = workload.by_operator()
+    for number, start in enumerate(range(0, max(map(len, days.values())), _PER_FILE), start=first_number + 1):
+        for operator, records in days.items():
             part = np.ascontiguousarray(records[start : start + _PER_FILE])
+            if not len(part):
+                continue
             content = encode_batch(
                 FileType.TX, part, sender=operator.institution_id, receiver=CENTRE_ID, batch_number=number,
                 created=NOON, business_date=DAY - timedelta(days=first_number and 1),

@@ -28,12 +28,15 @@ class SqlRegistries:
         expiry_day: int,
     ) -> None:
         """Cards that were issued; known ones are left as they are."""
+        counted = text("UPDATE counter SET next = next + 1 WHERE name = 'card_registration' RETURNING next")
+        registration = (await self._connection.execute(counted)).scalar_one()
         statement = text(
-            "INSERT INTO card (number, generation, jt, issuer_id, issued_s, start_day, expiry_day) "
-            "SELECT n, g, :jt, :issuer, :issued, :start, :expiry FROM unnest(CAST(:numbers AS bytea[]), "
+            "INSERT INTO card (number, generation, jt, issuer_id, issued_s, start_day, expiry_day, registration) "
+            "SELECT n, g, :jt, :issuer, :issued, :start, :expiry, :registration FROM unnest(CAST(:numbers AS bytea[]), "
             "CAST(:generations AS int[])) AS t(n, g) ORDER BY n, g ON CONFLICT DO NOTHING"
         )
         values = {
+            "registration": registration,
             "numbers": list(numbers),
             "generations": list(generations),
             "jt": jt,
