@@ -10,7 +10,7 @@ from rich.console import Console
 from bench.result import Context, Result, show, write
 
 # Each is a module of this package with `run(context) -> list[Result]`; the shortest first.
-BENCHES = ("purse", "card", "idle", "intake", "clearing", "ledger", "cardlist")
+BENCHES = ("purse", "card", "idle", "intake", "clearing", "prove", "ledger", "cardlist")
 RESULTS = Path(__file__).with_name("results.json")
 ROOT = Path("var") / "bench"
 

@@ -99,7 +99,7 @@ async def _measure(context: Context, servers: LocalServers) -> list[Result]:
     def unit_of_work() -> ClearingUnitOfWork:
         return ClearingUnitOfWork(engine, clock)
 
-    await _register(unit_of_work(), workload)
+    await register(unit_of_work(), workload)
     context.say(f"{_PRESENT:,} records are made present")
     curve = await asyncio.to_thread(_fill, urls, context)
     judge = JudgeFiles(
@@ -142,7 +142,7 @@ async def _measure(context: Context, servers: LocalServers) -> list[Result]:
     ]  # fmt: skip
 
 
-async def _register(uow: ClearingUnitOfWork, workload: Workload) -> None:
+async def register(uow: ClearingUnitOfWork, workload: Workload) -> None:
     """Participants, cards and terminals of the day; ten more participants for what is present."""
     institutions = {one.slug: (institution_bytes(one.institution_id).hex().upper(), one.number)
                     for one in workload.by_operator()}  # fmt: skip

@@ -13,8 +13,9 @@ from libs.runtime.server import ServiceParts
 from services.clearing.adapters.events_in import handlers
 from services.clearing.adapters.gateway import GrpcGateway
 from services.clearing.adapters.grpc_api import ClearingApi, UseCases
-from services.clearing.adapters.loops import Loops
+from services.clearing.adapters.loops import Loops, tell_progress
 from services.clearing.adapters.remembered import CardMemory
+from services.clearing.adapters.spill import WindowSpill
 from services.clearing.adapters.sql import ClearingUnitOfWork
 from services.clearing.application.close_window import CloseWindow
 from services.clearing.application.fare_audit import FareAudit, PublishFarePack
@@ -74,7 +75,14 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             find_gaps=find_gaps,
             list_gaps=ListGaps(unit_of_work),
             close_window=CloseWindow(unit_of_work, clock, reconcile, centre_institution_id=centre),
-            prove=Prove(unit_of_work, gateway, centre_institution_id=centre),
+            prove=Prove(
+                unit_of_work,
+                gateway,
+                centre_institution_id=centre,
+                spill=WindowSpill,
+                keys=keys,
+                progress=tell_progress,
+            ),
             clock=clock,
         )
     )

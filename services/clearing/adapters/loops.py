@@ -19,6 +19,11 @@ _AWAY_S = 1.0
 _GAPS_PERIOD_S = 3600.0
 
 
+def tell_progress(done: int, total: int) -> None:
+    """How far a proof has come, in records."""
+    log.info("clearing.proof_progress", records=done, records_total=total)
+
+
 class Loops:
     """The clearing service's own background work.
 

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.records import bcd, otr
 from libs.records.codes import ResultCode
 from libs.runtime.database import driver_connection
+from services.clearing.adapters.cards import Cards
 from services.clearing.adapters.files import SqlFiles
-from services.clearing.adapters.known import Cards, look_up
+from services.clearing.adapters.known import look_up
 from services.clearing.adapters.pgcolumns import Columns, Shape, copy_in
 from services.clearing.adapters.remembered import CardMemory
 from services.clearing.application.ports import StoredFile

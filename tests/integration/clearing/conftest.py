@@ -20,6 +20,7 @@ from libs.records.numbers import institution_bytes
 from libs.runtime.migrate import upgrade
 from libs.testkit.clock import FakeClock
 from services.clearing.adapters.remembered import CardMemory
+from services.clearing.adapters.spill import WindowSpill
 from services.clearing.adapters.sql import ClearingUnitOfWork
 from services.clearing.application.close_window import CloseWindow
 from services.clearing.application.get_result import GetResult
@@ -118,7 +119,7 @@ class Centre:
 
     @property
     def prove(self) -> Prove:
-        return Prove(self.unit_of_work, self.gateway, centre_institution_id=CENTRE)
+        return Prove(self.unit_of_work, self.gateway, centre_institution_id=CENTRE, spill=WindowSpill, keys=self.keys)
 
     def wipe(self) -> None:
         """Forget everything; the owner may do what the service's own role may not."""
