@@ -21,6 +21,7 @@ from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
 from services.clearing.adapters.registries import SqlRegistries
 from services.clearing.adapters.remembered import CardMemory
+from services.clearing.adapters.upkeep import SqlUpkeep
 from services.clearing.application.ports import StoredRecord, WindowRow
 from services.clearing.domain.judgement import ORDER_DEPENDENT_CODES
 from services.clearing.domain.participant import Participant
@@ -378,6 +379,7 @@ class ClearingUnitOfWork(UnitOfWork):
     windows: SqlWindows
     records: SqlRecords
     proofs: SqlProofs
+    upkeep: SqlUpkeep
 
     async def _open(self) -> None:
         self.participants = SqlParticipants(self.connection)
@@ -389,3 +391,4 @@ class ClearingUnitOfWork(UnitOfWork):
         self.windows = SqlWindows(self.connection)
         self.records = SqlRecords(self.connection)
         self.proofs = SqlProofs(self.connection)
+        self.upkeep = SqlUpkeep(self.connection)

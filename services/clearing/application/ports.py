@@ -409,6 +409,7 @@ class UnitOfWork(Protocol):
     windows: Any
     records: Any
     proofs: Any
+    upkeep: Any
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(
