@@ -42,9 +42,9 @@ from services.clearing.application.ports import Upload
 from services.clearing.application.post_set import PostSet
 from services.clearing.application.prove import Prove
 
-_ROUND: Final = 1_000_000
-_PROVEN: Final = max(int(os.environ.get("CITYCARD_BENCH_PROVEN", str(_ROUND))) // _ROUND, 1) * _ROUND
-_TAPS: Final = 10
+ROUND: Final = 1_000_000
+_PROVEN: Final = max(int(os.environ.get("CITYCARD_BENCH_PROVEN", str(ROUND))) // ROUND, 1) * ROUND
+TAPS: Final = 10
 _PER_FILE: Final = 20_000
 _GOAL_S: Final = 120.0
 _GOAL_RECORDS: Final = 10_000_000
@@ -122,19 +122,19 @@ async def _measure(context: Context, servers: LocalServers, gateway: FolderGatew
         return ClearingUnitOfWork(engine, clock, memory)
 
     centre = institution_bytes(CENTRE_ID).hex().upper()
-    workload = make_workload(_ROUND, _TAPS)
+    workload = make_workload(ROUND, TAPS)
     await register(unit_of_work(), workload)
     post_set = PostSet(city_keys(), clock, production=False)
     judge = JudgeFiles(unit_of_work, gateway, post_set, city_keys(), clock, set_records_max=20_000)
     reconcile = Reconcile(unit_of_work, gateway)
-    for turn in range(_PROVEN // _ROUND):
-        await asyncio.to_thread(_store_round, gateway, workload, turn)
+    for turn in range(_PROVEN // ROUND):
+        await asyncio.to_thread(store_round, gateway, workload, turn)
         began = time.perf_counter()
         await reconcile()
         while (await judge()).files_seen:
             pass
         seconds = time.perf_counter() - began
-        context.say(f"{(turn + 1) * _ROUND:,} present; the last million at {_ROUND / seconds:,.0f} records/s")
+        context.say(f"{(turn + 1) * ROUND:,} present; the last million at {ROUND / seconds:,.0f} records/s")
     close = CloseWindow(unit_of_work, clock, reconcile, centre_institution_id=centre)
     operators = [operator.slug for operator in workload.by_operator()]
     del workload, judge
@@ -144,7 +144,7 @@ async def _measure(context: Context, servers: LocalServers, gateway: FolderGatew
         connection.execute("UPDATE batch SET folded_at = posted_at")
         connection.execute("VACUUM (ANALYZE) record")
     prove = Prove(unit_of_work, gateway, centre_institution_id=centre, spill=WindowSpill, keys=city_keys())
-    pid = _pid(servers)
+    pid = server_pid(servers)
     used, began = cpu_times(pid), time.perf_counter()
     with PeakMemory() as resident:
         proof = await prove()
@@ -166,19 +166,20 @@ async def _measure(context: Context, servers: LocalServers, gateway: FolderGatew
     ]
 
 
-def _pid(servers: LocalServers) -> int:
+def server_pid(servers: LocalServers) -> int:
+    """The first process of the PostgreSQL server."""
     mark = servers.postgres.mark()
     assert mark is not None, "the server runs"
     return mark.pid
 
 
-def _store_round(gateway: FolderGateway, workload: Workload, turn: int) -> None:
+def store_round(gateway: FolderGateway, workload: Workload, turn: int) -> None:
     """The same cards tap on: counters, balances and terminals' numbers continue, and every TAC is made anew."""
     for operator, records in workload.by_operator().items():
         records = records.copy()
         records["terminal_seq"] += turn * 1_000_000
-        records["card_counter"] += turn * _TAPS
-        records["balance_before_fen"] -= turn * _TAPS * FARE_FEN
+        records["card_counter"] += turn * TAPS
+        records["balance_before_fen"] -= turn * TAPS * FARE_FEN
         records["tac"] = bulk.bulk_tac(
             city_keys(), Scheme.JT, institution_bytes(ISSUER_ID), records["card_number"], records["key_version"],
             records["algorithm"], otr.tac_data(records),
