@@ -5,6 +5,7 @@ Runs beside the service with its settings; every command may be killed and repea
 
 import argparse
 import asyncio
+import importlib.util
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -45,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prove = commands.add_parser("prove", help="prove clearing from archives instead of the gateway's uploads")
     prove.add_argument("folder", type=Path)
     chosen = parser.parse_args(arguments)
+    if chosen.command != "forget" and importlib.util.find_spec("pyarrow") is None:
+        # Said at once, not after an hour's reading.
+        sys.stderr.write("clearing: archives need pyarrow, the extra `archive` of the project\n")
+        return 2
     try:
         settings = load_settings(ClearingSettings)
     except SettingsInvalid as invalid:
@@ -52,11 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return asyncio.run(_run(chosen, settings))
-    except ModuleNotFoundError as missing:
-        if missing.name != "pyarrow":
-            raise
-        sys.stderr.write("clearing: archives need pyarrow, the extra `archive` of the project\n")
-        return 2
     except (DependencyUnavailable, ArchiveDiffers) as error:
         sys.stderr.write(f"clearing: {error.reason} {error.facts}\n")
         return 1

@@ -6,9 +6,11 @@ CITYCARD_FAULT_SEEDS says how many days with kills are played, 1 unless told; tw
 """
 
 import asyncio
+import importlib.util
 import os
 import random
 import shutil
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -169,6 +171,31 @@ async def restarted(platform: DemoPlatform, server: str) -> None:
             await asyncio.sleep(2)
 
 
+async def look_after(platform: DemoPlatform, folder: Path) -> None:
+    """The night after: archive, forget, prove from the archive, by the program and with the service's own settings."""
+    forgotten = await upkeep(platform, "forget")
+    assert forgotten == (0, "decided: 0 rows removed\nanswered: 0 rows removed\nheard: 0 rows removed\n")
+    if importlib.util.find_spec("pyarrow") is None:
+        status, _ = await upkeep(platform, "archive", str(folder))
+        assert status == 2, "what is missing is said, nothing is done"
+        return
+    status, said = await upkeep(platform, "archive", str(folder), "--older-than-days", "0")
+    assert status == 0
+    assert f"16 files, {RECORDS} records" in said
+    status, said = await upkeep(platform, "prove", str(folder))
+    assert status == 0, said
+    assert "broken" not in said
+
+
+async def upkeep(platform: DemoPlatform, *arguments: str) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.clearing.upkeep", *arguments, env=platform.environment("clearing"),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    return process.returncode, said.decode()
+
+
 @pytest.fixture(scope="module")
 def undisturbed(workload: Workload, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """The statements of a day on which nothing died."""
@@ -243,6 +270,7 @@ async def test_the_storage_of_the_bus_lost_in_mid_day_is_made_up_for_by_comparin
     async with a_city(tmp_path / "city", workload) as (platform, callers):
         made = await the_day(platform, callers, workload, lose_the_streams)
         proof = await prove_platform(platform)
+        await look_after(platform, tmp_path / "archive")
     assert lost
     assert made == undisturbed
     assert [line for line in proof.lines if line.broken] == []
