@@ -10,7 +10,9 @@ from rich.console import Console
 from bench.result import Context, Result, show, write
 
 # Each is a module of this package with `run(context) -> list[Result]`; the shortest first.
-BENCHES = ("purse", "edge", "card", "idle", "gateway", "intake", "clearing", "ledger", "cardlist")
+BENCHES = (
+    "purse", "edge", "card", "idle", "gateway", "intake", "clearing", "prove", "ledger", "cardlist",
+)  # fmt: skip
 RESULTS = Path(__file__).with_name("results.json")
 ROOT = Path("var") / "bench"
 

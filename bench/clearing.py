@@ -15,6 +15,7 @@ import psutil
 import psycopg
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from bench.cpu import CpuTimes, cpu_times
 from bench.intake import _stream as bare_stream
 from bench.result import Context, Result
 from bench.workload import DAY, NOON, Workload, make_workload
@@ -29,6 +30,7 @@ from libs.records.numbers import institution_bytes
 from libs.runtime.migrate import upgrade
 from services.clearing.adapters.pgcolumns import encode
 from services.clearing.adapters.postings import RECORD
+from services.clearing.adapters.remembered import CardMemory
 from services.clearing.adapters.sql import ClearingUnitOfWork
 from services.clearing.application.close_window import CloseWindow
 from services.clearing.application.intake import Reconcile
@@ -93,13 +95,15 @@ async def _measure(context: Context, servers: LocalServers) -> list[Result]:
     urls = servers.fresh_database("clearing")
     upgrade("clearing", urls.owner)
     engine = create_async_engine(urls.application.replace("postgresql://", "postgresql+psycopg://"))
-    clock, gateway = SystemClock(), _Gateway()
+    clock, gateway, memory = SystemClock(), _Gateway(), CardMemory()
+    mark = servers.postgres.mark()
+    assert mark is not None, "the server runs"
     workload = make_workload(_NEW)
 
     def unit_of_work() -> ClearingUnitOfWork:
-        return ClearingUnitOfWork(engine, clock)
+        return ClearingUnitOfWork(engine, clock, memory)
 
-    await _register(unit_of_work(), workload)
+    await register(unit_of_work(), workload)
     context.say(f"{_PRESENT:,} records are made present")
     curve = await asyncio.to_thread(_fill, urls, context)
     judge = JudgeFiles(
@@ -107,11 +111,14 @@ async def _measure(context: Context, servers: LocalServers) -> list[Result]:
     )
     reconcile = Reconcile(unit_of_work, gateway)
     files = list(_files(workload, 0))
+    used = cpu_times(mark.pid)
     new_s = await _judge(gateway, reconcile, judge, files)
-    context.say(f"{_NEW:,} new records in {new_s:.1f} s")
+    context.say(f"{_NEW:,} new records in {new_s:.1f} s{_cpu(mark.pid, used)}")
     # The same records in other batches: every one is known by its bytes.
-    again_s = await _judge(gateway, reconcile, judge, list(_files(workload, 1000)))
-    context.say(f"{_NEW:,} repetitions in {again_s:.1f} s")
+    again = list(_files(workload, 1000))
+    used = cpu_times(mark.pid)
+    again_s = await _judge(gateway, reconcile, judge, again)
+    context.say(f"{_NEW:,} repetitions in {again_s:.1f} s{_cpu(mark.pid, used)}")
     close = CloseWindow(
         unit_of_work, clock, reconcile, centre_institution_id=institution_bytes(CENTRE_ID).hex().upper()
     )
@@ -142,7 +149,13 @@ async def _measure(context: Context, servers: LocalServers) -> list[Result]:
     ]  # fmt: skip
 
 
-async def _register(uow: ClearingUnitOfWork, workload: Workload) -> None:
+def _cpu(pid: int, since: CpuTimes) -> str:
+    client_us, server_us = (cpu_times(pid) - since).per_record_us(_NEW)
+    load = os.getloadavg()[0]
+    return f", CPU {client_us:.1f} µs here and {server_us:.1f} µs in PostgreSQL per record, load {load:.1f}"
+
+
+async def register(uow: ClearingUnitOfWork, workload: Workload) -> None:
     """Participants, cards and terminals of the day; ten more participants for what is present."""
     institutions = {one.slug: (institution_bytes(one.institution_id).hex().upper(), one.number)
                     for one in workload.by_operator()}  # fmt: skip
@@ -215,9 +228,13 @@ def _fill(urls: DatabaseUrls, context: Context) -> list[tuple[int, float]]:
 
 
 def _files(workload: Workload, first_number: int) -> Iterator[tuple[str, bytes, otr.Records]]:
-    for operator, records in workload.by_operator().items():
-        for number, start in enumerate(range(0, len(records), _PER_FILE), start=first_number + 1):
+    """Every depot's files, in the order in which they come when all depots send at once."""
+    days = workload.by_operator()
+    for number, start in enumerate(range(0, max(map(len, days.values())), _PER_FILE), start=first_number + 1):
+        for operator, records in days.items():
             part = np.ascontiguousarray(records[start : start + _PER_FILE])
+            if not len(part):
+                continue
             content = encode_batch(
                 FileType.TX, part, sender=operator.institution_id, receiver=CENTRE_ID, batch_number=number,
                 created=NOON, business_date=DAY - timedelta(days=first_number and 1),

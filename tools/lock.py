@@ -8,7 +8,9 @@ LOCKS = {
     "requirements.lock": ["city"],
     # What a deployed service needs: the image brings no servers of its own. Keys in a security module go with it.
     "requirements-service.lock": ["hsm"],
-    "requirements-dev.lock": ["city", "dev", "hsm"],
+    "requirements-dev.lock": ["city", "dev", "hsm", "archive"],
+    # Large, and needed only where archives are made or read.
+    "requirements-archive.lock": ["archive"],
     # Built from source against libpcsclite: a lock of its own, so that who has no card reader needs no compiler.
     "requirements-pcsc.lock": ["pcsc"],
 }

@@ -133,22 +133,30 @@ def _inner(file: File) -> set[str]:
 
 
 def heard(service: str) -> set[str]:
-    """The names of the events that a service handles: the keys of the table that its `handlers` returns.
+    """The names of the events that a service handles: the keys of the tables that its `handlers` functions return.
 
     Raises:
         SystemExit: It has an events_in.py of another shape.
     """
-    path = ROOT / "services" / service / "adapters" / "events_in.py"
-    if not path.exists():
-        return set()
+    names: set[str] = set()
+    for path in sorted((ROOT / "services" / service / "adapters").rglob("events_in.py")):
+        found = _keys_of_tables(path)
+        if not found:
+            raise SystemExit(f"{path.relative_to(ROOT)}: no function `handlers` that returns a table of events")
+        names |= found
+    return names
+
+
+def _keys_of_tables(path: Path) -> set[str]:
+    names: set[str] = set()
     for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(function, ast.FunctionDef) and function.name == "handlers":
+        if isinstance(function, ast.FunctionDef) and function.name.endswith("handlers"):
             for node in ast.walk(function):
                 if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict):
                     keys = node.value.keys
-                    names = {key.attr for key in keys if isinstance(key, ast.Attribute)}
-                    return names | {key.id for key in keys if isinstance(key, ast.Name)}
-    raise SystemExit(f"{path.relative_to(ROOT)}: no function `handlers` that returns a table of events")
+                    names |= {key.attr for key in keys if isinstance(key, ast.Attribute)}
+                    names |= {key.id for key in keys if isinstance(key, ast.Name)}
+    return names
 
 
 def events(files: Sequence[File]) -> str:

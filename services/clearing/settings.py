@@ -1,9 +1,9 @@
 """Settings of the clearing service."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from libs.runtime.settings import ServiceSettings
 
@@ -29,3 +29,13 @@ class ClearingSettings(ServiceSettings):
     reconcile_period_s: float = Field(
         15.0, gt=0, description="Pause between two comparisons with the gateway's list of uploads, seconds"
     )
+    shards: int = Field(1, ge=1, le=256, description="Workers that share the judging, each a process of its own")
+    shard: int = Field(
+        0, ge=0, description="Which of them this one is, from 0; number 0 also does what needs doing once"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.shard >= self.shards:
+            raise ValueError(f"shard {self.shard} is none of {self.shards}, they are counted from 0")
+        return self

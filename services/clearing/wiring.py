@@ -27,10 +27,12 @@ from services.clearing.adapters.dispute_api import DisputeApi, DisputeUseCases
 from services.clearing.adapters.events_in import handlers
 from services.clearing.adapters.gateway import GrpcGateway
 from services.clearing.adapters.grpc_api import ClearingApi, UseCases
-from services.clearing.adapters.loops import Loops
+from services.clearing.adapters.loops import Loops, tell_progress
+from services.clearing.adapters.remembered import CardMemory
 from services.clearing.adapters.replay_api import ReplayApi, ReplayUseCases
 from services.clearing.adapters.settlement_api import SettlementApi, SettlementUseCases
 from services.clearing.adapters.signer import Signer
+from services.clearing.adapters.spill import WindowSpill
 from services.clearing.adapters.sql import ClearingUnitOfWork
 from services.clearing.adapters.statement_api import StatementApi
 from services.clearing.adapters.statement_xlsx import render
@@ -55,6 +57,7 @@ from services.clearing.application.intake import NoteUpload, Reconcile
 from services.clearing.application.judge_files import JudgeFiles
 from services.clearing.application.missed_discounts import FindMissedDiscounts, MissedReads, ProposePayback
 from services.clearing.application.participants import CreateParticipant, RegisterIssuerKey, SetIndustryLimit
+from services.clearing.application.ports import Share
 from services.clearing.application.post_set import PostSet
 from services.clearing.application.prove import Prove
 from services.clearing.application.queries import Queries
@@ -94,15 +97,23 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
     clients = Clients(settings)
     gateway = GrpcGateway(clients.stub(TerminalGatewayServiceStub))
 
+    memory = CardMemory()
+
     def unit_of_work() -> ClearingUnitOfWork:
-        return ClearingUnitOfWork(engine, clock)
+        return ClearingUnitOfWork(engine, clock, memory)
 
     post_set = PostSet(keys, clock, production=settings.deployment == "production")
-    judge_files = JudgeFiles(unit_of_work, gateway, post_set, keys, clock, set_records_max=settings.set_records_max)
+    judge_files = JudgeFiles(
+        unit_of_work, gateway, post_set, keys, clock, set_records_max=settings.set_records_max,
+        share=Share(settings.shard, settings.shards),
+    )  # fmt: skip
     rejudge = Rejudge(unit_of_work, post_set, clock, set_records_max=settings.set_records_max)
     reconcile = Reconcile(unit_of_work, gateway)
     find_gaps = FindGaps(unit_of_work, clock)
-    loops = Loops(judge_files, rejudge, reconcile, find_gaps, reconcile_period_s=settings.reconcile_period_s)
+    loops = Loops(
+        judge_files, rejudge, reconcile, find_gaps, reconcile_period_s=settings.reconcile_period_s,
+        first=settings.shard == 0,
+    )  # fmt: skip
     centre = settings.centre_institution_id
     api = ClearingApi(
         UseCases(
@@ -116,7 +127,14 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             find_gaps=find_gaps,
             list_gaps=ListGaps(unit_of_work),
             close_window=CloseWindow(unit_of_work, clock, reconcile, centre_institution_id=centre),
-            prove=Prove(unit_of_work, gateway, centre_institution_id=centre),
+            prove=Prove(
+                unit_of_work,
+                gateway,
+                centre_institution_id=centre,
+                spill=WindowSpill,
+                keys=keys,
+                progress=tell_progress,
+            ),
             clock=clock,
         )
     )
@@ -240,8 +258,8 @@ async def build_parts(settings: ClearingSettings) -> ServiceParts:
             ("relay", relay.run),
             ("events", consumer.run),
             ("judge", loops.judge),
-            ("reconcile", loops.reconcile),
-            ("gaps", loops.gaps),
+            *([("reconcile", loops.reconcile), ("gaps", loops.gaps)] if settings.shard == 0 else []),
+            # Stages are leases: whichever worker is there does them.
             ("days", day_loop.run),
         ],
         ready=ready,

@@ -283,9 +283,10 @@ def test_certificates_carry_the_names_that_callers_are_known_by(overlay: str) ->
 
 def peers_in_wiring(service: str) -> set[str]:
     text = (manifests.ROOT / "services" / service / "wiring.py").read_text()
-    stubs = set(re.findall(r"clients\.stub\((\w+)ServiceStub\)", text))
-    imported = dict(re.findall(r"from citycard\.(\w+)\.v1\.\w+ import (?:.*, )?(\w+)ServiceStub", text))
-    return {package for package, stub in imported.items() if stub in stubs}
+    stubs = set(re.findall(r"clients\.stub\((\w+)ServiceStub\)|(?:= |\()(\w+)ServiceStub\(channel\)", text))
+    used = {name for found in stubs for name in found if name}
+    imported = re.findall(r"from citycard\.(\w+)\.v1\.\w+ import (?:.*, )?(\w+)ServiceStub", text)
+    return {package for package, stub in imported if stub in used}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

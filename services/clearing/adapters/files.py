@@ -8,13 +8,16 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.clearing.application.ports import JUDGED, RECEIVED, REFUSED, StoredFile, Upload
+from services.clearing.application.ports import JUDGED, RECEIVED, REFUSED, Share, StoredFile, Upload
 
 _COLUMNS = (
     "id, participant, sha256, state, file_code, stored_at, sender_institution, batch_number, "
     "business_date, record_count, "
     "total_fen, settlement_date, settlement_dates, judged_count, codes, reference_first, result_number, judged_at"
 )
+
+# The same in every worker, whatever the release of the server (`hashtext` may change); 28 bits, so never negative.
+_SHARE_HASH = "('x' || substr(md5(participant), 1, 7))::bit(28)::int"
 
 
 def _to_file(row: Row[Any]) -> StoredFile:
@@ -79,11 +82,14 @@ class SqlFiles:
         rows = await self._connection.execute(query, {"ids": sorted(ids)})
         return {row.id: _to_file(row) for row in rows}
 
-    async def next_open(self, size: int) -> list[StoredFile]:
-        """Oldest files that are not judged, locked; those that another process works on are skipped."""
-        query = text(f"SELECT {_COLUMNS} FROM file WHERE state = :state ORDER BY id LIMIT :size FOR UPDATE SKIP LOCKED")
-        rows = await self._connection.execute(query, {"state": RECEIVED, "size": size})
-        return [_to_file(row) for row in rows]
+    async def next_open(self, size: int, share: Share) -> list[StoredFile]:
+        """Oldest files of a share that are not judged, locked; those that another process works on are skipped."""
+        query = text(
+            f"SELECT {_COLUMNS} FROM file WHERE state = :state AND (:of = 1 OR {_SHARE_HASH} % :of = :share) "
+            "ORDER BY id LIMIT :size FOR UPDATE SKIP LOCKED"
+        )
+        values = {"state": RECEIVED, "size": size, "share": share.number, "of": share.of}
+        return [_to_file(row) for row in await self._connection.execute(query, values)]
 
     async def batch_number_holder(self, file: StoredFile) -> StoredFile | None:
         """Another file of the same sender that took this batch number first, by beginning to be judged."""

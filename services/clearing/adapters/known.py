@@ -5,7 +5,6 @@ one step into an index per terminal and per card, not per record. Only rows at o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.records import otr
 from libs.records.codes import Kind
 from libs.runtime.database import driver_connection
-from services.clearing.adapters.pgcolumns import Shape, array, fetch_columns
+from services.clearing.adapters.cards import Cards, catch_up
+from services.clearing.adapters.pgcolumns import array, fetch_columns
+from services.clearing.adapters.remembered import CardMemory
 from services.clearing.domain.judgement import GREY_OPEN, I64, NEVER_S, U8, Bools, Known, Loads, decide_grey, needs_tac
 from services.clearing.domain.participant import Participant
 
 _ALL_INDUSTRIES = -1
 _NEVER = int(NEVER_S)
+# Reading a row too many costs a tenth of stepping into the index anew.
+_STRETCH_HOLE_MAX = 16
 _Driver = psycopg.AsyncConnection[Any]
 
 
@@ -36,15 +39,22 @@ async def look_up(
     sender_of: I64,
     *,
     first: bool,
-) -> Known:
-    """All columns of `Known` but `tac`, which is arithmetic; arguments as of `Postings.look_up`."""
+    memory: CardMemory | None = None,
+) -> tuple[Known, "Cards"]:
+    """All columns of `Known` but `tac`, which is arithmetic, and the cards; arguments as of `Postings.look_up`.
+
+    Args:
+        memory: Cards that this process knows; None asks the database about every one.
+    """
     driver = await driver_connection(connection)
     terminals = otr.terminal_numbers(records).astype(np.int64)
     terminal, psam, revoked_s, u1_taken, same_taken = await _devices(driver, records, terminals, digests)
     # A repetition is answered as such, whoever its card is (test 5): nothing more is asked about it.
     rows = np.flatnonzero(~same_taken)
     jt = records["card_class"] == 0x07
-    cards = await _Cards.load(driver, np.ascontiguousarray(records["card_number"]).view("V10")[:, 0], rows, jt, times_s)
+    if memory is not None:
+        await catch_up(driver, memory)
+    cards = await Cards.load(driver, records, rows, jt, times_s, memory)
     lives = cards.lives
     card = lives["id"].astype(np.int64)[cards.life]
     counter = records["card_counter"].astype(np.int64)
@@ -62,7 +72,7 @@ async def look_up(
     grey = np.flatnonzero((records["kind"] == Kind.GREY) & (card > 0) & ~u1_taken) if not first else rows[:0]
     odd[grey] = True
     loads = await _loads(driver, cards, odd)
-    return Known(
+    known = Known(
         received_s=received_s,
         participant=await _participants(connection, records, senders, sender_of),
         terminal=terminal,
@@ -87,6 +97,7 @@ async def look_up(
         loads=loads,
         grey=None if first else await _grey(driver, records, times_s, card, u2_taken, loads, grey),
     )
+    return known, cards
 
 
 async def _devices(
@@ -117,16 +128,7 @@ async def _devices(
     seqs = records["terminal_seq"].astype(np.int64)
     old = np.flatnonzero(seqs <= highest[terminal_of])
     if len(old):
-        # In the order of the index, so that neighbours are found on one page.
-        old = old[np.lexsort((seqs[old], terminals[old]))]
-        query = (
-            "SELECT s.row, r.digest FROM unnest(%s, %s, %s) AS s (row, terminal, seq) CROSS JOIN LATERAL (SELECT "
-            "digest FROM record WHERE terminal_number = s.terminal AND terminal_seq = s.seq LIMIT 1) r"
-        )
-        keys = (array("int4", old), array("int8", terminals[old]), array("int8", seqs[old]))
-        taken = await fetch_columns(driver, query, (("row", "int4"), ("digest", "bytes16")), keys)
-        u1_taken[taken["row"]] = True
-        same[taken["row"]] = digests[taken["row"]] == taken["digest"]
+        await _taken(driver, numbers, terminal_of, seqs, digests, old, u1_taken, same)
     # Kinds that post nothing take no key, but their bytes are known all the same.
     side = np.flatnonzero(~needs_tac(records))
     if len(side):
@@ -141,81 +143,41 @@ async def _devices(
     return known[terminal_of], registered[psam_of], revoked_s[psam_of], u1_taken, same
 
 
-_LIFE: Shape = (
-    ("place", "int4"), ("jt", "bool"), ("id", "int8"), ("generation", "int4"), ("issued_s", "int8"),
-    ("start_day", "int4"), ("expiry_day", "int4"), ("counter_first", "int4"), ("last_counter", "int4"),
-    ("last_after_fen", "int8"), ("last_s", "int8"),
-)  # fmt: skip
+async def _taken(
+    driver: _Driver, numbers: I64, terminal_of: npt.NDArray[np.intp], seqs: I64, digests: npt.NDArray[np.void],
+    old: npt.NDArray[np.intp], u1_taken: Bools, same: Bools,
+) -> None:  # fmt: skip
+    """Fill in, for rows that do not lie above their terminal's mark, whether their key was taken, and by their bytes.
 
-
-@dataclass(frozen=True, slots=True)
-class _Cards:
-    """Every life of every card of the set, and the life of each record.
-
-    Attributes:
-        numbers: Distinct card numbers, `V10`.
-        lives: Rows of `_LIFE`; row 0 stands for an unknown card.
-        life: (n,) index into `lives`.
+    A file that comes again brings a stretch of each terminal's numbers: one walk through the index finds them all.
+    Where the wanted numbers lie far apart, the walk is broken off into pieces.
     """
-
-    numbers: npt.NDArray[np.void]
-    lives: npt.NDArray[np.void]
-    life: I64
-
-    @classmethod
-    async def load(
-        cls, driver: _Driver, column: npt.NDArray[np.void], asked: npt.NDArray[np.intp], jt: Bools, times_s: I64
-    ) -> "_Cards":
-        """Lives of the cards of the rows that are asked about; the others' cards stay unknown.
-
-        Of several lives of a number, the one alive at the transaction: the last that had begun, else the first.
-        """
-        unknown = np.zeros(1, np.dtype([(name, _TYPES[kind]) for name, kind in _LIFE]))
-        unknown["last_counter"], unknown["place"] = -1, -1
-        life = np.zeros(len(column), np.int64)
-        if not len(asked):
-            return cls(column[:0], unknown, life)
-        numbers, number_of = np.unique(column[asked], return_inverse=True)
-        query = (
-            "SELECT s.place::int4 - 1, c.jt, c.id, c.generation, c.issued_s, c.start_day, c.expiry_day, "
-            "c.counter_first, coalesce(h.counter, -1), coalesce(h.after_fen, 0), coalesce(h.at_s, 0) "
-            "FROM unnest(%s) WITH ORDINALITY AS s (number, place) JOIN card c ON c.number = s.number "
-            "LEFT JOIN LATERAL (SELECT r.card_counter AS counter, r.balance_before_fen - r.amount_fen AS after_fen, "
-            "r.transaction_s AS at_s FROM record r WHERE r.card_id = c.id ORDER BY r.card_counter DESC LIMIT 1) h "
-            "ON true"
-        )
-        found = await fetch_columns(driver, query, _LIFE, (array("bytes10", numbers),))
-        rows = np.zeros(len(found), unknown.dtype)
-        for name, _ in _LIFE:
-            rows[name] = found[name]
-        rows = rows[np.lexsort((rows["issued_s"], rows["jt"], rows["place"]))]
-        lives = np.concatenate([unknown, rows])
-        if len(rows):
-            life[asked] = _alive(rows, number_of, jt[asked], times_s[asked]) + 1
-        return cls(numbers, lives, life)
-
-    def places(self) -> I64:
-        """(n,) place of each record's number in `numbers`; -1 where its card is unknown."""
-        places: I64 = self.lives["place"].astype(np.int64)[self.life]
-        return places
-
-
-_TYPES = {"bool": "?", "int4": "i4", "int8": "i8"}
-
-
-def _alive(rows: npt.NDArray[np.void], number_of: npt.NDArray[np.intp], jt: Bools, times_s: I64) -> I64:
-    """Index of each record's life in sorted rows, -1 where its number is unknown."""
-    # One sortable key: number (below 2^20), scheme, beginning (below 2^40).
-    number = (rows["place"].astype(np.int64) << 1) | rows["jt"]
-    keys = (number << 40) + np.clip(rows["issued_s"], 0, (1 << 40) - 1)
-    wanted = (number_of.astype(np.int64) << 1) | jt
-    place = np.searchsorted(keys, (wanted << 40) + np.clip(times_s, 0, (1 << 40) - 1), side="right") - 1
-    begun = (place >= 0) & (number[np.maximum(place, 0)] == wanted)
-    if begun.all():
-        return place
-    earliest = np.searchsorted(keys, wanted << 40, side="left")
-    chosen = np.minimum(np.where(begun, place, earliest), len(rows) - 1)
-    return np.where(number[chosen] == wanted, chosen, -1)
+    # In the order of the index.
+    old = old[np.lexsort((seqs[old], terminal_of[old]))]
+    place, seq = terminal_of[old].astype(np.int64), seqs[old]
+    begins = np.ones(len(old), np.bool_)
+    begins[1:] = (place[1:] != place[:-1]) | (seq[1:] - seq[:-1] > _STRETCH_HOLE_MAX)
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], len(old)) - 1
+    query = (
+        "SELECT s.place::int4, r.terminal_seq, r.digest FROM unnest(%s, %s, %s, %s) AS s (place, terminal, low, high) "
+        # The limit is never reached: it keeps the walk a walk, whatever the statistics make the planner believe.
+        "CROSS JOIN LATERAL (SELECT terminal_seq, digest FROM record WHERE terminal_number = s.terminal AND "
+        "terminal_seq BETWEEN s.low AND s.high ORDER BY terminal_seq LIMIT s.high - s.low + 1) r"
+    )
+    stretches = (array("int4", place[first]), array("int8", numbers[place[first]]), array("int8", seq[first]),
+                 array("int8", seq[last]))  # fmt: skip
+    shape = (("place", "int4"), ("seq", "int8"), ("digest", "bytes16"))
+    found = await fetch_columns(driver, query, shape, stretches)
+    if not len(found):
+        return
+    # Below 2^20 terminals in a set and 2^32 numbers of each: one sortable key.
+    keys = (found["place"].astype(np.int64) << 32) + found["seq"].astype(np.int64)
+    wanted = (place << 32) + seq
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    hit = keys[at] == wanted
+    u1_taken[old[hit]] = True
+    same[old[hit]] = digests[old[hit]] == found["digest"][at[hit]]
 
 
 async def _sequence(driver: _Driver, card: I64, counter: I64, last: I64) -> tuple[Bools, Bools, I64, I64]:
@@ -289,7 +251,7 @@ async def _grey(
     return grey
 
 
-async def _listed(driver: _Driver, cards: _Cards, times_s: I64) -> Bools:
+async def _listed(driver: _Driver, cards: Cards, times_s: I64) -> Bools:
     listed = np.zeros(len(times_s), np.bool_)
     if not len(cards.numbers):
         return listed
@@ -310,7 +272,7 @@ async def _listed(driver: _Driver, cards: _Cards, times_s: I64) -> Bools:
     return listed
 
 
-async def _loads(driver: _Driver, cards: _Cards, odd: Bools) -> Loads:
+async def _loads(driver: _Driver, cards: Cards, odd: Bools) -> Loads:
     lives = cards.lives[np.unique(cards.life[odd])]
     if not len(lives):
         return Loads.none()

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+from psycopg.errors import UniqueViolation
+
 from libs.errors import DependencyUnavailable
 from libs.runtime.logging import get_logger
 from services.clearing.application.find_gaps import FindGaps
@@ -17,8 +19,22 @@ _AWAY_S = 1.0
 _GAPS_PERIOD_S = 3600.0
 
 
+def tell_progress(done: int, total: int) -> None:
+    """How far a proof has come, in records."""
+    log.info("clearing.proof_progress", records=done, records_total=total)
+
+
 class Loops:
-    """The clearing service's own background work."""
+    """The clearing service's own background work.
+
+    Args:
+        judge_files: Judges this worker's share.
+        rejudge: Decides what waited.
+        reconcile: Compares with the gateway.
+        find_gaps: Looks for missing counters.
+        reconcile_period_s: Pause between two comparisons, seconds.
+        first: Of several workers one decides what waited: what it takes may be anybody's.
+    """
 
     def __init__(
         self,
@@ -28,12 +44,14 @@ class Loops:
         find_gaps: FindGaps,
         *,
         reconcile_period_s: float,
+        first: bool = True,
     ) -> None:
         self._judge_files = judge_files
         self._rejudge = rejudge
         self._reconcile = reconcile
         self._find_gaps = find_gaps
         self._reconcile_period_s = reconcile_period_s
+        self._first = first
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -52,7 +70,13 @@ class Loops:
             self._woken.clear()
             try:
                 outcome = await self._judge_files()
-                waited = 0 if outcome.files_seen else await self._rejudge()
+                waited = 0 if outcome.files_seen or not self._first else await self._rejudge()
+            except UniqueViolation:
+                # Another worker took one of the keys while this set was under way. Nothing of the set is stored; judged
+                # again, the record meets what is there now and is a duplicate or a conflict.
+                log.info("clearing.keys_met")
+                self._judge_files.forget()
+                continue
             except DependencyUnavailable as away:
                 # Uploads wait where they are stored; nothing is lost by trying again.
                 log.warning("clearing.dependency_away", **away.facts)

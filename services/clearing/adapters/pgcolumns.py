@@ -46,13 +46,15 @@ def encode(shape: Shape, columns: Columns) -> bytes:
     for name, kind in shape:
         fields += [(f"#{name}", ">i4"), (name, _value_type(kind))]
     dtype = np.dtype(fields)
-    rows = np.zeros(len(columns[shape[0][0]]), dtype)
-    rows["#"] = len(shape)
+    rows = np.empty(len(columns[shape[0][0]]), dtype)
+    # Counts and lengths are the same in every row: one row is laid over all.
+    every = np.zeros(1, dtype)
+    every["#"] = len(shape)
     for name, _ in shape:
-        column = columns[name]
-        width = dtype[name].itemsize
-        rows[f"#{name}"] = width
-        rows[name] = _as_bytes(column, width)
+        every[f"#{name}"] = dtype[name].itemsize
+    rows.view(f"V{dtype.itemsize}")[:] = every.view(f"V{dtype.itemsize}")
+    for name, _ in shape:
+        rows[name] = _as_bytes(columns[name], dtype[name].itemsize)
     return _SIGNATURE + rows.tobytes() + _TRAILER
 
 

@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.records import bcd, otr
 from libs.records.codes import ResultCode
 from libs.runtime.database import driver_connection
+from services.clearing.adapters.cards import Cards
 from services.clearing.adapters.files import SqlFiles
 from services.clearing.adapters.known import look_up
 from services.clearing.adapters.pgcolumns import Columns, Shape, copy_in
+from services.clearing.adapters.remembered import CardMemory
 from services.clearing.application.ports import StoredFile
 from services.clearing.domain.judgement import GREY_CLOSED_CODE, I64, Judgement, Known, rows_of
 from services.clearing.domain.participant import Participant
@@ -27,15 +29,36 @@ RECORD: Shape = (
     ("kind", "int2"), ("code", "int2"), ("digest", "bytes16"),
 )  # fmt: skip
 _LOOK_AGAIN = timedelta(hours=1)
+_NOBODY = UUID(int=0)
 # PostgreSQL counts days from 2000-01-01.
 _PG_EPOCH_DAYS = (date(2000, 1, 1) - date(1970, 1, 1)).days
 
 
 class SqlPostings:
-    """Bulk look-ups and writes on one open transaction."""
+    """Bulk look-ups and writes on one open transaction.
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    Args:
+        connection: The open transaction.
+        memory: Cards that this process knows, or None.
+    """
+
+    def __init__(self, connection: AsyncConnection, memory: CardMemory | None = None) -> None:
         self._connection = connection
+        self._memory = memory
+        self._cards: Cards | None = None
+        self._to_remember: list[npt.NDArray[np.void]] = []
+
+    def committed(self) -> None:
+        """What the set did is true now, and may be remembered."""
+        for rows in self._to_remember:
+            assert self._memory is not None, "nothing is noted without a memory"
+            self._memory.keep(rows)
+        self._to_remember, self._cards = [], None
+
+    def ended(self) -> None:
+        """After the transaction: one that looked up and was not committed may have believed a stale memory."""
+        if self._memory is not None and (self._cards is not None or self._to_remember):
+            self._memory.clear()
 
     async def look_up(
         self,
@@ -49,7 +72,11 @@ class SqlPostings:
         first: bool,
     ) -> Known:
         """What the centre knows about each record; a handful of set queries, whatever the number of records."""
-        return await look_up(self._connection, records, digests, times_s, received_s, senders, sender_of, first=first)
+        known, self._cards = await look_up(
+            self._connection, records, digests, times_s, received_s, senders, sender_of, first=first,
+            memory=self._memory,
+        )  # fmt: skip
+        return known
 
     async def open_window(self, participant: int, first: date) -> date:
         """The first open window on or after a day; it cannot be closed before this transaction ends."""
@@ -109,6 +136,11 @@ class SqlPostings:
         }
         if len(rows):
             await copy_in(driver, "record", RECORD, columns)
+            await self._leave_mark()
+        if self._memory is not None and self._cards is not None:
+            after_fen = taken["balance_before_fen"].astype(np.int64) - taken["amount_fen"].astype(np.int64)
+            counters = taken["card_counter"].astype(np.int64)
+            self._to_remember.append(self._cards.after(rows, counters, after_fen, times_s[rows]))
         waiting = np.flatnonzero(judgement.waits)
         if len(waiting):
             await self._keep_waiting(records, digests, judgement, file_ids, file_indexes, participants, at, waiting)
@@ -123,6 +155,17 @@ class SqlPostings:
                 ),
                 {"at": at},
             )
+
+    async def _leave_mark(self) -> None:
+        """Tell every process that remembers cards that some have moved, once this commits."""
+        await self._connection.execute(
+            text(
+                "INSERT INTO poster (id, last_set, at) VALUES (:id, gen_random_uuid(), now()) ON CONFLICT (id) "
+                "DO UPDATE SET last_set = EXCLUDED.last_set, at = EXCLUDED.at"
+            ),
+            # Who remembers nothing needs no name of his own.
+            {"id": self._memory.poster if self._memory is not None else _NOBODY},
+        )
 
     async def _keep_waiting(
         self, records: otr.Records, digests: npt.NDArray[np.void], judgement: Judgement, file_ids: I64,

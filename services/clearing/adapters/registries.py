@@ -29,13 +29,16 @@ class SqlRegistries:
         openings_fen: Sequence[int] = (),
     ) -> None:
         """Cards that were issued; known ones are left as they are. Without openings their ledgers are not known."""
+        counted = text("UPDATE counter SET next = next + 1 WHERE name = 'card_registration' RETURNING next")
+        registration = (await self._connection.execute(counted)).scalar_one()
         statement = text(
-            "INSERT INTO card (number, generation, jt, issuer_id, issued_s, start_day, expiry_day, opening_fen) "
-            "SELECT n, g, :jt, :issuer, :issued, :start, :expiry, o FROM unnest(CAST(:numbers AS bytea[]), "
-            "CAST(:generations AS int[]), CAST(:openings AS bigint[])) AS t(n, g, o) ORDER BY n, g ON CONFLICT "
-            "DO NOTHING"
+            "INSERT INTO card (number, generation, jt, issuer_id, issued_s, start_day, expiry_day, opening_fen, "
+            "registration) SELECT n, g, :jt, :issuer, :issued, :start, :expiry, o, :registration FROM unnest("
+            "CAST(:numbers AS bytea[]), CAST(:generations AS int[]), CAST(:openings AS bigint[])) AS t(n, g, o) "
+            "ORDER BY n, g ON CONFLICT DO NOTHING"
         )
         values = {
+            "registration": registration,
             "numbers": list(numbers),
             "generations": list(generations),
             "openings": list(openings_fen),

@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, time
+from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from libs.clock import Clock
 from libs.runtime.database import UnitOfWork, driver_connection
 from libs.runtime.requests import decode_answer, encode_answer
 from services.clearing.adapters.adjustments import SqlAdjustments
@@ -25,10 +27,12 @@ from services.clearing.adapters.pgcolumns import fetch_columns
 from services.clearing.adapters.postings import SqlPostings
 from services.clearing.adapters.proofs import SqlProofs
 from services.clearing.adapters.registries import SqlRegistries
+from services.clearing.adapters.remembered import CardMemory
 from services.clearing.adapters.replays import SqlReplays
 from services.clearing.adapters.settlement import SqlSettlement
 from services.clearing.adapters.signatures import SqlSignatures
 from services.clearing.adapters.suspense import SqlSuspense
+from services.clearing.adapters.upkeep import SqlUpkeep
 from services.clearing.application.ports import StoredRecord, WindowRow
 from services.clearing.domain.calendar import DayRule
 from services.clearing.domain.judgement import ORDER_DEPENDENT_CODES
@@ -380,7 +384,28 @@ class SqlRecords:
 
 
 class ClearingUnitOfWork(UnitOfWork):
-    """One transaction of the clearing service."""
+    """One transaction of the clearing service.
+
+    Args:
+        engine: The service's database.
+        clock: Stamps events.
+        memory: Cards that this process knows; None asks the database about every one.
+    """
+
+    def __init__(self, engine: AsyncEngine, clock: Clock | None = None, memory: CardMemory | None = None) -> None:
+        super().__init__(engine, clock)
+        self._memory = memory
+
+    async def commit(self) -> None:
+        """Make everything of this block true at once, and remember the cards that moved."""
+        await super().commit()
+        self.postings.committed()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.postings.ended()
+        await super().__aexit__(kind, error, trace)
 
     participants: SqlParticipants
     registries: SqlRegistries
@@ -402,12 +427,13 @@ class ClearingUnitOfWork(UnitOfWork):
     replays: SqlReplays
     missed: SqlMissed
     further_results: SqlFurtherResults
+    upkeep: SqlUpkeep
 
     async def _open(self) -> None:
         self.participants = SqlParticipants(self.connection)
         self.registries = SqlRegistries(self.connection)
         self.files = SqlFiles(self.connection)
-        self.postings = SqlPostings(self.connection)
+        self.postings = SqlPostings(self.connection, self._memory)
         self.audits = SqlAudits(self.connection)
         self.gaps = SqlGaps(self.connection)
         self.windows = SqlWindows(self.connection)
@@ -424,3 +450,4 @@ class ClearingUnitOfWork(UnitOfWork):
         self.day_runs = SqlDayRuns(self.connection)
         self.replays = SqlReplays(self.connection)
         self.missed = SqlMissed(self.connection)
+        self.upkeep = SqlUpkeep(self.connection)

@@ -276,9 +276,17 @@ class SqlSuspense:
     async def ledgers(self, cards: I64) -> tuple[I64, npt.NDArray[np.bool_]]:
         """Card ledgers: opening and loads less all records taken, in fen, and whether the opening is known.
 
+        Read here and nowhere else: what a process remembers of cards is their last record, not what they hold. The
+        cards stay locked until this transaction ends, so that two workers with a late record each do not both spend
+        what is left; sets without late records lock no card.
+
         Args:
-            cards: (k,) surrogates.
+            cards: (k,) surrogates, ascending.
         """
+        # A statement of its own: the next one sees what the holder of the lock has committed meanwhile.
+        await self._connection.execute(
+            text("SELECT id FROM card WHERE id = ANY(:cards) ORDER BY id FOR NO KEY UPDATE"), {"cards": cards.tolist()}
+        )
         query = text(
             "SELECT c.opening_fen IS NOT NULL AS known, coalesce(c.opening_fen, 0) + coalesce((SELECT "
             "sum(l.amount_fen) "
@@ -299,12 +307,10 @@ class SqlSuspense:
         columns = {"terminals": terminal, "seqs": seq, "files": file_id, "indexes": file_index, "rests": rest_fen}
         await self._connection.execute(statement, {name: column.tolist() for name, column in columns.items()})
 
-    async def rests(self, file_id: int | None = None) -> dict[int, dict[int, int]]:
-        """Rests in fen by file and index in it; of one file, or of all."""
-        query = text(
-            "SELECT file_id, file_index, rest_fen FROM late_rest WHERE CAST(:file AS bigint) IS NULL OR file_id = :file"
-        )
+    async def rests(self, first_id: int, last_id: int) -> dict[int, dict[int, int]]:
+        """Rests in fen by file and index in it, of the files from one surrogate to another."""
+        query = text("SELECT file_id, file_index, rest_fen FROM late_rest WHERE file_id BETWEEN :first AND :last")
         found: dict[int, dict[int, int]] = {}
-        for row in await self._connection.execute(query, {"file": file_id}):
+        for row in await self._connection.execute(query, {"first": first_id, "last": last_id}):
             found.setdefault(row.file_id, {})[row.file_index] = row.rest_fen
         return found

@@ -35,7 +35,7 @@ class GetResult:
             if file.state == RECEIVED:
                 raise FileNotJudged(file=file.name)
             sender = await uow.participants.find(participant)
-            rests = (await uow.suspense.rests(file.id)).get(file.id, {})
+            rests = (await uow.suspense.rests(file.id, file.id)).get(file.id, {})
         if file.state == JUDGED:
             content = await self._gateway.read(participant, sha256)
             return await asyncio.to_thread(self._encode, file, decode_batch(content, FileType.TX), rests)

@@ -15,7 +15,7 @@ from libs.keystore.port import KeyStore
 from libs.records.batch import Batch, BatchRefused, FileCode, FileType, decode_batch
 from libs.records.numbers import institution_bytes
 from services.clearing.application.messages import file_to_pb
-from services.clearing.application.ports import Gateway, StoredFile, UnitOfWork
+from services.clearing.application.ports import WHOLE, Gateway, Share, StoredFile, UnitOfWork
 from services.clearing.application.post_set import PostSet, Slice
 from services.clearing.application.prepare import Prepared, prepare
 from services.clearing.domain.participant import Participant
@@ -42,7 +42,7 @@ class Outcome:
 
 
 class JudgeFiles:
-    """One round: take the oldest open files, up to a set's size, judge and post them.
+    """One round: take the oldest open files, up to a set's size, and admit those that are new, or judge and post them.
 
     While the database works on one set, the next one's files are fetched and looked through.
 
@@ -53,6 +53,7 @@ class JudgeFiles:
         keys: Verifies TACs.
         clock: Stamps what is decided.
         set_records_max: Most records of one transaction.
+        share: Whose files this worker takes; all of them unless told.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class JudgeFiles:
         clock: Clock,
         *,
         set_records_max: int,
+        share: Share = WHOLE,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._post_set = post_set
         self._clock = clock
         self._set_records_max = set_records_max
+        self._share = share
         self._ahead = _Ahead(gateway, keys)
 
     def forget(self) -> None:
@@ -83,46 +86,51 @@ class JudgeFiles:
             UploadBytesDiffer: The gateway lost what it stored; nothing was changed.
         """
         async with self._unit_of_work() as uow:
-            files = await uow.files.next_open(_FILES_MAX)
+            files = await uow.files.next_open(_FILES_MAX, self._share)
             if not files:
                 self.forget()
                 return Outcome(0, 0)
             pieces = _pieces(files, self._set_records_max)
             self._ahead.keep(pieces)
             participants = {one.id: one for one in await uow.participants.all()}
-            slices: list[Slice] = []
-            room = self._set_records_max
-            for piece in pieces:
-                if piece.count > room:
-                    break
-                checked = await self._check(uow, piece, participants)
-                if checked is not None:
-                    slices.append(checked)
-                    room -= len(checked.indexes)
-            if slices:
-                await self._post(uow, slices, participants)
+            at_hand = _of_one_set(pieces, self._set_records_max)
+            fresh = [piece for piece in at_hand if not piece.file.reference_first]
+            if fresh:
+                await self._admit(uow, fresh, participants)
+                await uow.commit()
+                return Outcome(len(files), 0)
+            slices = []
+            for piece in at_hand:
+                _, facts = await self._ahead.get(piece)
+                indexes = np.arange(piece.start, piece.start + len(facts.records), dtype=np.int64)
+                slices.append(Slice(piece.file, facts, indexes, piece.file.stored_at))
+            await self._post(uow, slices, participants)
             await uow.commit()
         return Outcome(len(files), sum(len(one.indexes) for one in slices))
 
-    async def _check(self, uow: UnitOfWork, piece: "_Piece", participants: Mapping[str, Participant]) -> Slice | None:
-        """The tests of a whole file (record-formats.md, section 3); None when it is refused."""
-        file = piece.file
-        try:
-            batch, facts = await self._ahead.get(piece)
-        except BatchRefused as refused:
-            await self._refuse(uow, file, int(refused.file_code))
-            return None
-        indexes = np.arange(piece.start, piece.start + len(facts.records), dtype=np.int64)
-        if file.reference_first:
-            return Slice(file, facts, indexes, file.stored_at)
-        sender = participants.get(file.participant)
-        if sender is None or institution_bytes(batch.header.sender).hex().upper() != sender.institution_id:
-            await self._refuse(uow, file, FileCode.SENDER_UNKNOWN)
-            return None
-        if await uow.files.batch_number_holder(file) is not None:
-            await self._refuse(uow, file, FileCode.BATCH_NUMBER_REUSED)
-            return None
-        return Slice(await uow.files.begin(file, batch.header.business_date), facts, indexes, file.stored_at)
+    async def _admit(self, uow: UnitOfWork, fresh: Sequence["_Piece"], participants: Mapping[str, Participant]) -> None:
+        """The tests of whole files (record-formats.md, section 3), and numbers for those that pass.
+
+        A transaction of its own: numbers without gaps are handed out under one lock for all workers, which must not be
+        held while a set is posted.
+        """
+        headers = {}
+        for piece in fresh:
+            try:
+                headers[piece.file.id] = (await self._ahead.get(piece))[0].header
+            except BatchRefused as refused:
+                await self._refuse(uow, piece.file, int(refused.file_code))
+        for piece in fresh:
+            file = piece.file
+            if file.id not in headers:
+                continue
+            header, sender = headers[file.id], participants.get(file.participant)
+            if sender is None or institution_bytes(header.sender).hex().upper() != sender.institution_id:
+                await self._refuse(uow, file, FileCode.SENDER_UNKNOWN)
+            elif await uow.files.batch_number_holder(file) is not None:
+                await self._refuse(uow, file, FileCode.BATCH_NUMBER_REUSED)
+            else:
+                await uow.files.begin(file, header.business_date)
 
     async def _refuse(self, uow: UnitOfWork, file: StoredFile, code: int) -> None:
         refused = await uow.files.refuse(file, code, self._clock.now())
@@ -166,6 +174,17 @@ def _pieces(files: Sequence[StoredFile], set_records_max: int) -> list[_Piece]:
             if start >= file.record_count:
                 break
     return pieces
+
+
+def _of_one_set(pieces: Sequence[_Piece], set_records_max: int) -> list[_Piece]:
+    """The first pieces, as many as one transaction takes."""
+    chosen, room = [], set_records_max
+    for piece in pieces:
+        if piece.count > room:
+            break
+        chosen.append(piece)
+        room -= piece.count
+    return chosen
 
 
 class _Ahead:

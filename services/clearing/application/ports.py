@@ -44,6 +44,23 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """Which participants' files a worker takes (docs/adr/0061-shards-by-participant.md).
+
+    Attributes:
+        number: From 0.
+        of: How many workers there are.
+    """
+
+    number: int
+    of: int
+
+
+WHOLE = Share(0, 1)
+"""One worker takes everything."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """One file as clearing keeps it.
 
@@ -167,8 +184,8 @@ class Files(Protocol):
         ...
 
     async def find(self, participant: str, sha256: bytes) -> StoredFile | None: ...
-    async def next_open(self, size: int) -> list[StoredFile]:
-        """Oldest files that are not judged, locked for this transaction; files that others work on are skipped."""
+    async def next_open(self, size: int, share: Share) -> list[StoredFile]:
+        """Oldest files of a share that are not judged, locked for this transaction; others work on those skipped."""
         ...
 
     async def batch_number_holder(self, file: StoredFile) -> StoredFile | None:
@@ -408,6 +425,7 @@ class UnitOfWork(Protocol):
     replays: Any
     missed: Any
     further_results: Any
+    upkeep: Any
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(

@@ -200,11 +200,12 @@ async def parts_of(
     uow: UnitOfWork, gateway: Gateway, participant: Participant, settlement_date: date
 ) -> AsyncIterator[WindowPart]:
     """The records of a window, upload by upload: one upload is in memory at a time."""
-    rests = await uow.suspense.rests()
-    for file in await uow.replays.files_of(participant.number, settlement_date):
+    files = await uow.replays.files_of(participant.number, settlement_date)
+    rests = await uow.suspense.rests(files[0].id, files[-1].id) if files else {}
+    for file in files:
         content = await gateway.read(file.participant, file.sha256)
         batch = await asyncio.to_thread(decode_batch, content, FileType.TX)
-        rows = await uow.proofs.records_of(file.id)
+        rows = await uow.proofs.records_of(file.id, file.id)
         day = (settlement_date - _EPOCH) // timedelta(days=1)
         rows = rows[(rows["participant"] == participant.number) & (rows["settlement_day"] == day)]
         indexes = rows["file_index"].astype(np.int64)

@@ -53,6 +53,12 @@ def uncovered(
 def rest_column(indexes: I64, rests: Mapping[int, int]) -> I64:
     """Rests by index in a file as a column beside the stored records of that file, in fen."""
     column = np.zeros(len(indexes), np.int64)
-    for index, rest_fen in rests.items():
-        column[indexes == index] = rest_fen
+    if not rests:
+        return column
+    places = np.fromiter(rests.keys(), np.int64, len(rests))
+    rest_fen = np.fromiter(rests.values(), np.int64, len(rests))
+    order = np.argsort(places)
+    at = np.minimum(np.searchsorted(places[order], indexes), len(places) - 1)
+    hit = places[order][at] == indexes
+    column[hit] = rest_fen[order][at[hit]]
     return column

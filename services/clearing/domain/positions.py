@@ -46,7 +46,7 @@ class PositionKey:
     @property
     def taken(self) -> bool:
         """Whether records of this key took their keys; the others are only counted."""
-        return self.code in TAKING_CODES and self.kind in _MONEY_KINDS
+        return self.code in TAKING_CODES and self.kind in MONEY_KINDS
 
     @property
     def paid(self) -> bool:
@@ -81,7 +81,7 @@ class PostingLine:
 
 
 # A grey record takes keys only once it is decided that the card was debited: then it is a purchase like others.
-_MONEY_KINDS = frozenset(
+MONEY_KINDS = frozenset(
     (Kind.PURCHASE, Kind.ENTRY, Kind.EXIT, Kind.CORRECTION, Kind.REFUND_DEBIT, Kind.PASS_USED, Kind.GREY)
 )
 

@@ -19,12 +19,14 @@ from libs.records.batch import FileType, decode_header, encode_batch
 from libs.records.numbers import institution_bytes
 from libs.runtime.migrate import upgrade
 from libs.testkit.clock import FakeClock
+from services.clearing.adapters.remembered import CardMemory
+from services.clearing.adapters.spill import WindowSpill
 from services.clearing.adapters.sql import ClearingUnitOfWork
 from services.clearing.application.close_window import CloseWindow
 from services.clearing.application.get_result import GetResult
 from services.clearing.application.intake import Reconcile
 from services.clearing.application.judge_files import JudgeFiles
-from services.clearing.application.ports import Upload
+from services.clearing.application.ports import WHOLE, Share, Upload
 from services.clearing.application.post_set import PostSet
 from services.clearing.application.prove import Prove
 from services.clearing.application.rejudge import Rejudge
@@ -74,9 +76,10 @@ class Centre:
     owner_url: str
     production: bool = True
     set_records_max: int = 20_000
+    memory: CardMemory = field(default_factory=lambda: CardMemory(bits=10))
 
     def unit_of_work(self) -> ClearingUnitOfWork:
-        return ClearingUnitOfWork(self.engine, self.clock)
+        return ClearingUnitOfWork(self.engine, self.clock, self.memory)
 
     @property
     def post_set(self) -> PostSet:
@@ -86,7 +89,7 @@ class Centre:
     def reconcile(self) -> Reconcile:
         return Reconcile(self.unit_of_work, self.gateway)
 
-    def judge_files(self) -> JudgeFiles:
+    def judge_files(self, share: Share = WHOLE) -> JudgeFiles:
         return JudgeFiles(
             self.unit_of_work,
             self.gateway,
@@ -94,6 +97,7 @@ class Centre:
             self.keys,
             self.clock,
             set_records_max=self.set_records_max,
+            share=share,
         )
 
     async def judge_all(self) -> None:
@@ -115,11 +119,13 @@ class Centre:
 
     @property
     def prove(self) -> Prove:
-        return Prove(self.unit_of_work, self.gateway, centre_institution_id=CENTRE)
+        return Prove(self.unit_of_work, self.gateway, centre_institution_id=CENTRE, spill=WindowSpill, keys=self.keys)
 
     def wipe(self) -> None:
         """Forget everything; the owner may do what the service's own role may not."""
         self.gateway.uploads.clear()
+        # Behind the back of the process, as no operator may: it would go on believing what it remembers.
+        self.memory.clear()
         with psycopg.connect(self.owner_url, autocommit=True) as connection:
             kept = ("alembic_version", "list_state", "counter", "liability_rule")
             query = (
@@ -128,7 +134,9 @@ class Centre:
             (tables,) = connection.execute(query, (list(kept),)).fetchone() or ("",)
             connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
             connection.execute("UPDATE list_state SET version = 0")
-            connection.execute("UPDATE counter SET next = CASE name WHEN 'gap_file' THEN 0 ELSE 1 END")
+            connection.execute(
+                "UPDATE counter SET next = CASE WHEN name IN ('gap_file', 'card_registration') THEN 0 ELSE 1 END"
+            )
 
     async def codes(self, upload: Upload) -> list[int]:
         async with self.unit_of_work() as uow:

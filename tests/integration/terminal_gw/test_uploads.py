@@ -301,7 +301,9 @@ class TestStored:
         assert (await proven(gateway)).stored_count == 1
 
     async def test_a_name_that_no_database_takes_harms_nobody(self, gateway: Gateway) -> None:
-        receipt = await gateway.send(a_file(), file_name="a\0b\n.ykt")
+        refused = await refusal(gateway.send(a_file(), file_name="a\0b.ykt"))
+        assert (refused.reason, refused.violations[0].field) == ("REQUEST_MALFORMED", "start.file_name")
+        receipt = await gateway.send(a_file(), file_name="ab\n.ykt")
         assert (receipt.state, receipt.file_name) == (pb.UPLOAD_STATE_STORED, "ab.ykt")
 
     async def test_another_participant_cannot_take_the_file_hostage(self, gateway: Gateway) -> None:
