@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.account.adapters.binary import int4_array, int8_array
-from services.account.adapters.driver import Driver, Row
+from services.account.adapters.driver import Driver, Row, Step
 from services.account.domain.accounts import Account, AccountChange
 from services.account.domain.chart import Chart, chart_number_of, owner_of
 from services.account.domain.errors import AccountUnknown
@@ -108,37 +108,46 @@ class PostgresAccounts:
 
     async def lock(self, names: Collection[str], now: datetime) -> dict[str, Account]:
         """See the port. Opening comes before locking: whoever opens waits for openers only, and holds no lock yet."""
-        wanted = set(names)
-        await self._identify(wanted, now)
-        rows = await self._driver.fetch(_LOCK, {"ids": int4_array([self.ids[name] for name in wanted])})
-        assert len(rows) == len(wanted), "accounts are never removed"
+        await self.identify(names, now)
+        return self.locked(names, await self._driver.fetch(*self.locking(names)))
+
+    def locking(self, names: Collection[str]) -> Step:
+        """What locks accounts that are identified."""
+        return _LOCK, {"ids": int4_array([self.ids[name] for name in set(names)])}
+
+    def locked(self, names: Collection[str], rows: Sequence[Row]) -> dict[str, Account]:
+        """The accounts that were locked, by name."""
+        assert len(rows) == len(set(names)), "accounts are never removed"
         return {row[1]: self._account(row) for row in rows}
 
     async def change(self, changes: Sequence[AccountChange]) -> None:
         """See the port."""
-        values = {
+        assert await self._driver.execute(*self.changing(changes)) == len(changes), (
+            "accounts are locked before they are changed"
+        )
+
+    def changing(self, changes: Sequence[AccountChange]) -> Step:
+        """What changes accounts that are locked, each once."""
+        return _CHANGE, {
             "ids": int4_array([self.ids[change.name] for change in changes]),
             "debits": int8_array([change.debits_fen for change in changes]),
             "credits": int8_array([change.credits_fen for change in changes]),
             "pending_debits": int8_array([change.pending_debits_fen for change in changes]),
             "pending_credits": int8_array([change.pending_credits_fen for change in changes]),
         }
-        assert await self._driver.execute(_CHANGE, values) == len(changes), (
-            "accounts are locked before they are changed"
-        )
 
     async def set_limits(self, name: str, balance_limit_fen: int, overdraft_fen: int | None) -> None:
         """See the port."""
         values = {"name": name, "limit": balance_limit_fen, "overdraft": overdraft_fen}
         await self._connection.execute(_LIMITS, values)
 
-    async def _identify(self, names: set[str], now: datetime) -> None:
+    async def identify(self, names: Collection[str], now: datetime) -> None:
         """Find the keys of names, opening what is missing."""
         for name in names:
             known = self._remembered.get(name)
             if known is not None:
                 self.ids[name] = known
-        unknown = sorted(names - self.ids.keys())
+        unknown = sorted(set(names) - self.ids.keys())
         if not unknown:
             return
         found: dict[str, int] = dict(await self._driver.fetch(_KNOWN, {"names": unknown}))

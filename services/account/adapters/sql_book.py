@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.account.adapters.binary import int2_array, int4_array, int8_array
-from services.account.adapters.driver import Driver, Row
+from services.account.adapters.driver import Driver, Row, Step
 from services.account.adapters.sql_purses import purse_key
 from services.account.domain.book import (
     EVENT_AHEAD_MAX,
@@ -26,8 +26,10 @@ from services.account.domain.chart import Side
 from services.account.domain.errors import JournalUnknown
 from services.account.domain.purse import PurseKey
 
+# The end of the book: place, seal and posting time of the last journal.
+Head: TypeAlias = tuple[int, bytes, datetime | None]
 # The book is locked from here to the commit: for the time of one more round trip and of the commit.
-_HEAD = "SELECT sequence, hash, post_time FROM book FOR NO KEY UPDATE"
+HEAD = "SELECT sequence, hash, post_time FROM book FOR NO KEY UPDATE"
 _POST = (
     "WITH moved AS (UPDATE book SET sequence = %(last)s, hash = %(hash)s, post_time = %(post_time)s),"
     " written AS (INSERT INTO journal (sequence, journal_id, event, reference, event_time, post_time, hash,"
@@ -99,6 +101,12 @@ WHERE account_id = %(account)s AND sequence > %(place)s AND journal.event_time <
 _ACCOUNT = "SELECT account_id FROM account WHERE name = %(name)s"
 
 
+def head_of(rows: Sequence[Row]) -> Head:
+    """The end of the book out of its one row."""
+    ((sequence, seal, post_time),) = rows
+    return sequence, seal, post_time
+
+
 class PostgresJournals:
     """`JournalRepository` of one transaction.
 
@@ -118,7 +126,14 @@ class PostgresJournals:
 
     async def post(self, journals: Sequence[NewJournal], now: datetime) -> list[Journal]:
         """See the port."""
-        ((sequence, seal, last_time),) = await self._driver.fetch(_HEAD)
+        written, step = self.sealing(head_of(await self._driver.fetch(HEAD)), journals, now)
+        count = await self._driver.execute(*step)
+        assert count == sum(len(new.posting.legs) for new in journals), "every leg is an entry"
+        return written
+
+    def sealing(self, head: Head, journals: Sequence[NewJournal], now: datetime) -> tuple[list[Journal], Step]:
+        """Give journals their places behind the end of the book, which is locked, and what writes them there."""
+        sequence, seal, last_time = head
         post_time = now if last_time is None or last_time < now else last_time
         written, hashes = [], []
         for new in journals:
@@ -128,9 +143,7 @@ class PostgresJournals:
             hashes.append(seal)
         values = {"last": sequence, "hash": seal, "post_time": post_time, "hashes": hashes}
         values |= _journal_values(journals, written) | self._entry_values(journals, written)
-        count = await self._driver.execute(_POST, values)
-        assert count == sum(len(new.posting.legs) for new in journals), "every leg is an entry"
-        return written
+        return written, (_POST, values)
 
     def _entry_values(self, journals: Sequence[NewJournal], written: Sequence[Journal]) -> dict[str, Any]:
         legs = [

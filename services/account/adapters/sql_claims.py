@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.runtime.requests import RequestKey, encode_answer
-from services.account.adapters.driver import Driver
+from services.account.adapters.driver import Driver, Step
 
 _KEYS = (
     "unnest(CAST(%(callers)s AS text[]), CAST(%(methods)s AS text[]), CAST(%(request_ids)s AS text[]))"
@@ -16,11 +16,11 @@ _DIGESTS = (
     " AND claim.method = key.method AND claim.request_id = key.request_id"
 )
 # In order: two that claim the same requests wait for each other in one direction only.
-_KEEP = (
+_TAKE = (
     "INSERT INTO request_claim (caller, method, request_id, digest, answer)"
     " SELECT * FROM unnest(CAST(%(callers)s AS text[]), CAST(%(methods)s AS text[]), CAST(%(request_ids)s AS text[]),"
     " CAST(%(digests)s AS bytea[]), CAST(%(answers)s AS bytea[])) AS kept (caller, method, request_id, digest, answer)"
-    " ORDER BY caller, method, request_id ON CONFLICT DO NOTHING"
+    " ORDER BY caller, method, request_id"
 )
 
 
@@ -35,14 +35,14 @@ class PostgresClaims:
         rows = await self._driver.fetch(_DIGESTS, _key_values(keys))
         return {keys[position - 1]: bytes(digest) for position, digest in rows}
 
-    async def keep(self, answers: Sequence[tuple[RequestKey, object]]) -> bool:
-        """See the port."""
+    def taking(self, answers: Sequence[tuple[RequestKey, object]]) -> Step:
+        """What claims requests together with their answers; it fails where another transaction was faster."""
         keys = [key for key, _ in answers]
         values = _key_values(keys) | {
             "digests": [key.digest for key in keys],
             "answers": [encode_answer(answer) for _, answer in answers],
         }
-        return await self._driver.execute(_KEEP, values) == len(answers)
+        return _TAKE, values
 
 
 def _key_values(keys: Sequence[RequestKey]) -> dict[str, list[object]]:

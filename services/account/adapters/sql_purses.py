@@ -17,6 +17,7 @@ from services.account.adapters.binary import (
     moment_array,
     pg_moments,
 )
+from services.account.adapters.driver import Step
 from services.account.adapters.sql_items import BOOK_LESS_PRINTED, COMPARABLE, PostgresItems
 from services.account.application.ports import LockedPurses
 from services.account.domain.batch import IssuedCards, Movements
@@ -174,7 +175,12 @@ class PostgresPurses(PostgresItems):
 
     async def change(self, changes: Sequence[PurseChange]) -> None:
         """See the port."""
-        values = {
+        changed = await self._driver.execute(*self.changing(changes))
+        assert changed == len(changes), "purses are locked before they are changed"
+
+    def changing(self, changes: Sequence[PurseChange]) -> Step:
+        """What changes purses that are locked, each once."""
+        return _CHANGE, {
             "purse_ids": [self.locked[change.key] for change in changes],
             "loads": [change.loads_fen for change in changes],
             "debits": [change.corrections_debit_fen for change in changes],
@@ -183,7 +189,6 @@ class PostgresPurses(PostgresItems):
             "pending_debits": [change.pending_debits_fen for change in changes],
             "load_times": [change.load_time for change in changes],
         }
-        assert await self._driver.execute(_CHANGE, values) == len(changes), "purses are locked before they are changed"
 
     async def lock_columns(self, keys: KeyColumns) -> LockedPurses:
         """See the port."""

@@ -17,6 +17,7 @@ from services.account.adapters.sql_banks import PostgresBanks
 from services.account.adapters.sql_batches import PostgresBatches
 from services.account.adapters.sql_book import PostgresJournals
 from services.account.adapters.sql_claims import PostgresClaims
+from services.account.adapters.sql_postings import PostgresPostings
 from services.account.adapters.sql_proof import PostgresProofs
 from services.account.adapters.sql_purses import PostgresPurses
 from services.account.adapters.sql_reservations import PostgresReservations
@@ -59,6 +60,7 @@ class AccountUnitOfWork(UnitOfWork):
     bank_flows: PostgresBankFlows
     bank_breaks: PostgresBankBreaks
     wallet_books: PostgresWalletBooks
+    postings: PostgresPostings
 
     def __init__(self, engine: AsyncEngine, chart: Chart, clock: Clock, remembered: AccountIds | None = None) -> None:
         super().__init__(engine, clock)
@@ -76,6 +78,7 @@ class AccountUnitOfWork(UnitOfWork):
         self.reservations = PostgresReservations(self.connection, *keys)
         self.proofs = PostgresProofs(self.connection, self._chart)
         driver = Driver(self.connection)
+        self.postings = PostgresPostings(driver, self.accounts, self.purses, self.journals, self.claims)
         self.banks = PostgresBanks(driver)
         self.bank_flows = PostgresBankFlows(driver, self.reservations)
         self.bank_breaks = PostgresBankBreaks(driver)

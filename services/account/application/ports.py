@@ -49,10 +49,6 @@ class Claims(Protocol):
         """Of requests that were answered before: the digest of what was asked then."""
         ...
 
-    async def keep(self, answers: Sequence[tuple[RequestKey, object]]) -> bool:
-        """Claim requests together with their answers; False when another transaction was faster with one of them."""
-        ...
-
 
 class EventSink(Protocol):
     """Events that leave if the transaction commits."""
@@ -330,6 +326,53 @@ class ReservationRepository(Protocol):
         ...
 
 
+# The claims of a group of postings with their answers, once the journals have their places.
+AnswersOf: TypeAlias = Callable[[Sequence[Journal]], Sequence[tuple[RequestKey, object]]]
+
+
+@dataclass(frozen=True, slots=True)
+class PostingGroup:
+    """What a group of postings writes.
+
+    Attributes:
+        purse_changes: One per purse, in the order of keys.
+        account_changes: One per account, in the order of names.
+        journals: In the order of their places.
+    """
+
+    purse_changes: Sequence[PurseChange]
+    account_changes: Sequence[AccountChange]
+    journals: Sequence[NewJournal]
+
+
+class Postings(Protocol):
+    """Postings that wait together: locked in one step, written and committed in another."""
+
+    async def lock(
+        self, purses: Sequence[PurseKey], names: Collection[str], now: datetime
+    ) -> tuple[set[PurseKey], dict[str, Account]]:
+        """Lock purses, accounts and the book, in this order, opening accounts that are missing.
+
+        Args:
+            purses: In the order of keys.
+            names: Of accounts, whose numbers are in the chart.
+            now: When accounts are opened.
+
+        Returns:
+            The purses that exist, and all accounts by name.
+        """
+        ...
+
+    async def commit(self, group: PostingGroup, now: datetime, answers_of: AnswersOf) -> list[Journal] | None:
+        """Write a group whose purses and accounts are locked, claim its requests, and commit.
+
+        Returns:
+            The journals in their places; None, and nothing written, when another transaction was faster with one of
+            the requests. The transaction is over either way.
+        """
+        ...
+
+
 class ProofReader(Protocol):
     """Recomputes the books from their rows."""
 
@@ -388,6 +431,11 @@ class UnitOfWork(Protocol):
     @property
     def wallet_books(self) -> WalletBooks:
         """Wallets, their rules and debits."""
+        ...
+
+    @property
+    def postings(self) -> Postings:
+        """Postings that wait together."""
         ...
 
     @property

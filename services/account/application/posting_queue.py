@@ -11,7 +11,7 @@ from libs.clock import Clock
 from libs.errors import DomainError, RequestIdReused
 from libs.runtime.requests import RequestKey
 from services.account.application.booking import account_effects, purse_effects, require, sums_after
-from services.account.application.ports import IdFactory, Transaction, UnitOfWork
+from services.account.application.ports import IdFactory, PostingGroup, Transaction, UnitOfWork
 from services.account.domain.accounts import Account, AccountChange, add_up, check_limits, check_not_wallets
 from services.account.domain.book import Journal, NewJournal, Posting
 from services.account.domain.chart import Chart
@@ -61,6 +61,15 @@ class _Decided:
     journals: list[NewJournal] = field(default_factory=list)
     account_changes: list[AccountChange] = field(default_factory=list)
     purse_changes: list[PurseChange] = field(default_factory=list)
+
+    def shares(self, journals: Sequence[Journal]) -> list[tuple[_Unit, tuple[Journal, ...]]]:
+        """Which of the journals are whose, when they were posted in order."""
+        posted = iter(journals)
+        return [(unit, tuple(next(posted) for _ in unit.postings)) for unit in self.units]
+
+    def answers(self, journals: Sequence[Journal]) -> list[tuple[RequestKey, object]]:
+        """What each request is answered."""
+        return [(unit.request, unit.answer(its)) for unit, its in self.shares(journals)]
 
 
 class _AnsweredBefore(Exception):
@@ -172,17 +181,14 @@ class PostingQueue:
                 await self._refuse(uow, refused)
             if not decided.units:
                 return
-            purses = add_up_purses(decided.purse_changes)
-            if purses:
-                await uow.purses.change(purses)
-            await uow.accounts.change(add_up(decided.account_changes))
-            posted = iter(await uow.journals.post(decided.journals, now))
-            answers = [(unit, tuple(next(posted) for _ in unit.postings)) for unit in decided.units]
-            if not await uow.claims.keep([(unit.request, unit.answer(journals)) for unit, journals in answers]):
-                raise _AnsweredBefore
-            await uow.commit()
-        for unit, journals in answers:
-            unit.succeed(journals)
+            group = PostingGroup(
+                add_up_purses(decided.purse_changes), add_up(decided.account_changes), decided.journals
+            )
+            journals = await uow.postings.commit(group, now, decided.answers)
+        if journals is None:
+            raise _AnsweredBefore
+        for unit, its in decided.shares(journals):
+            unit.succeed(its)
 
     async def _answer_known(self, uow: UnitOfWork, units: Sequence[_Unit]) -> None:
         """Give those whose request was answered before their first answer."""
@@ -210,9 +216,9 @@ class PostingQueue:
         """Lock what they touch, and let each see the accounts as those before it leave them."""
         postings = [posting for unit in units for posting in unit.postings]
         purses = sorted({key for posting in postings for key in posting.purses})
-        known = await uow.purses.lock(purses) if purses else set()
         names = sorted({leg.account for posting in postings for leg in posting.legs})
-        decided = _Decided(await uow.accounts.lock(names, now))
+        known, accounts = await uow.postings.lock(purses, names, now)
+        decided = _Decided(accounts)
         refused: list[tuple[_Unit, DomainError]] = []
         for unit in units:
             try:

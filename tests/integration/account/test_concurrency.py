@@ -3,10 +3,15 @@
 import asyncio
 import random
 import uuid
+from dataclasses import replace
 
 import numpy as np
+import psycopg
 
+from city.postgres import DatabaseUrls
+from libs.runtime.requests import RequestKey
 from services.account.domain.batch import CreditLine, Movements, PostedBatch
+from services.account.domain.book import Journal
 from services.account.domain.columns import KeyColumns
 from services.account.domain.errors import LimitExceeded, ReservationResolved
 from tests.unit.account.builders import (
@@ -95,6 +100,47 @@ async def test_one_request_sent_eight_times_at_once_posts_once_and_all_get_one_a
     answers = await asyncio.gather(*(ledger.post_journal(a_posting(), request) for _ in range(8)))
     assert len({answer.id for answer in answers}) == 1
     assert (await ledger.account("2202")).credits_fen == 100
+
+
+async def test_groups_of_two_processes_that_share_requests_post_each_once_and_lose_nothing(ledger: Ledger) -> None:
+    other = Ledger(ledger.transaction, ledger.chart, ledger.clock)
+    shared = [a_request() for _ in range(3)]
+    posting = a_posting()
+
+    async def all_of(one: Ledger, requests: list[RequestKey]) -> dict[RequestKey, Journal]:
+        posted = await asyncio.gather(*(one.post_journal(posting, request) for request in requests))
+        return dict(zip(requests, posted, strict=True))
+
+    first, second = await asyncio.gather(
+        all_of(ledger, [*shared, *(a_request() for _ in range(5))]),
+        all_of(other, [*(a_request() for _ in range(5)), *reversed(shared)]),
+    )
+    assert all(first[request] == second[request] for request in shared)
+    async with ledger.transaction() as uow:
+        book = await uow.journals.list_page(0, 100, "")
+    assert {journal.id for journal in book} == {journal.id for journal in (first | second).values()}
+    assert [journal.sequence for journal in book] == list(range(1, 14))
+    await assert_proven(ledger)
+
+
+async def test_what_the_database_refuses_takes_neither_its_group_nor_its_claim(
+    ledger: Ledger, books: DatabaseUrls
+) -> None:
+    # A journal that the schema alone knows to be wrong, in the middle of a group of good ones.
+    with psycopg.connect(books.owner, autocommit=True) as connection:
+        connection.execute("ALTER TABLE journal ADD CONSTRAINT test_bad CHECK (reference <> 'bad')")
+        try:
+            requests = [a_request() for _ in range(5)]
+            postings = [replace(a_posting(), reference="bad" if number == 2 else "good") for number in range(5)]
+            done = await asyncio.gather(
+                *(ledger.post_journal(*pair) for pair in zip(postings, requests, strict=True)), return_exceptions=True
+            )
+        finally:
+            connection.execute("ALTER TABLE journal DROP CONSTRAINT test_bad")
+    assert [isinstance(one, psycopg.errors.CheckViolation) for one in done] == [False, False, True, False, False]
+    again = await ledger.post_journal(postings[2], requests[2])
+    assert again.sequence == 5
+    await assert_proven(ledger)
 
 
 async def test_a_limit_holds_against_eight_at_once(ledger: Ledger) -> None:

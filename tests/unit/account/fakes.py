@@ -12,7 +12,7 @@ import numpy as np
 
 from libs.errors import RequestIdReused
 from libs.runtime.requests import RequestKey
-from services.account.application.ports import LockedPurses, Repeats
+from services.account.application.ports import AnswersOf, LockedPurses, PostingGroup, Repeats
 from services.account.domain.accounts import Account, AccountChange
 from services.account.domain.batch import IssuedCards, Movements, PostedBatch
 from services.account.domain.book import GENESIS, Entry, Journal, NewJournal, TimeAxis, chain_hash, journal_bytes
@@ -87,7 +87,7 @@ class FakeClaims:
         found = {key: self._claims.get((key.caller, key.method, key.request_id)) for key in keys}
         return {key: claim[0] for key, claim in found.items() if claim is not None}
 
-    async def keep(self, answers: Sequence[tuple[RequestKey, object]]) -> bool:
+    async def take(self, answers: Sequence[tuple[RequestKey, object]]) -> bool:
         if await self.digests([key for key, _ in answers]):
             return False
         for key, answer in answers:
@@ -447,6 +447,27 @@ class FakeProofs:
         raise AssertionError("what is proven is the database; there is nothing to prove in memory")
 
 
+class FakePostings:
+    def __init__(self, uow: "FakeUnitOfWork") -> None:
+        self._uow = uow
+
+    async def lock(
+        self, purses: Sequence[PurseKey], names: Collection[str], now: datetime
+    ) -> tuple[set[PurseKey], dict[str, Account]]:
+        known = await self._uow.purses.lock(purses) if purses else set()
+        return known, await self._uow.accounts.lock(names, now)
+
+    async def commit(self, group: PostingGroup, now: datetime, answers_of: AnswersOf) -> list[Journal] | None:
+        if group.purse_changes:
+            await self._uow.purses.change(group.purse_changes)
+        await self._uow.accounts.change(group.account_changes)
+        written = await self._uow.journals.post(group.journals, now)
+        if not await self._uow.claims.take(answers_of(written)):
+            return None
+        await self._uow.commit()
+        return written
+
+
 class FakeUnitOfWork:
     def __init__(self, books: "FakeBooks") -> None:
         self._books = books
@@ -462,6 +483,7 @@ class FakeUnitOfWork:
         self.journals = FakeJournals(self._state)
         self.reservations = FakeReservations(self._state)
         self.proofs = FakeProofs()
+        self.postings = FakePostings(self)
         self.wallet_books = FakeWalletBooks(self._state.wallets, self._state.accounts)
         return self
 
