@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge.terminal.blacklist import SignerUnknown
 from edge.terminal.lists import TerminalLists
+from edge.terminal.roles import Role, make_role
 from libs.cardlist import (
     ENTRY,
     Action,
@@ -24,6 +25,9 @@ from libs.cardlist import (
 )
 from libs.records.blacklist_file import Mode
 from libs.records.numbers import card_bytes, institution_bytes, make_jt_number
+from tests.unit.edge.test_roles import City
+from tests.unit.edge.test_terminal import a_card
+from tests.unit.edge.test_terminal import number_of as digits_of
 
 KEY = ec.derive_private_key(161_803, ec.SECP256R1())
 SIGNER, VERIFIER = EcdsaSigner(KEY), EcdsaVerifier([KEY.public_key()])
@@ -124,3 +128,33 @@ def test_without_a_key_no_compact_list_is_taken() -> None:
     for file in (ranges(1, 2), a_list((1, 1, Action.ACCEPT, 0), purpose=Purpose.STAFF)):
         with pytest.raises(SignerUnknown):
             TerminalLists().load(file)
+
+
+class TestAtTheGate:
+    """What each action of the list means where a card is shown."""
+
+    def listed(self, action: Action, city: City) -> None:
+        city.blacklist = TerminalLists(VERIFIER).blacklist
+        entries = np.zeros(1, dtype=ENTRY)
+        number = np.frombuffer(digits_of(1), np.uint8)
+        entries[0] = (number, 1, action, 5, NOON_S)
+        city.blacklist.load(encode_list(entries, SIGNER, POINT, created_s=NOON_S, settled_until_s=NOON_S))
+
+    def test_a_card_that_is_refused_at_the_exit_comes_in_and_does_not_get_out(self) -> None:
+        city, card = City(), a_card()
+        self.listed(Action.REFUSE_AT_EXIT, city)
+        assert make_role(Role.GATE_ENTRY, city.device(station=5)).present(card.transmit).code == "OK"
+        city.clock.advance(minutes=20)
+        assert make_role(Role.GATE_EXIT, city.device(station=8)).present(card.transmit).code == "CARD_LISTED"
+
+    def test_a_tap_that_is_entry_and_exit_at_once_counts_as_an_exit(self) -> None:
+        city = City()
+        self.listed(Action.REFUSE_AT_EXIT, city)
+        assert make_role(Role.BUS, city.device()).present(a_card().transmit).code == "CARD_LISTED"
+
+    def test_an_entry_to_ignore_lets_a_card_in_and_out(self) -> None:
+        city, card = City(), a_card()
+        self.listed(Action.IGNORE, city)
+        assert make_role(Role.GATE_ENTRY, city.device(station=5)).present(card.transmit).code == "OK"
+        city.clock.advance(minutes=20)
+        assert make_role(Role.GATE_EXIT, city.device(station=8)).present(card.transmit).code == "OK"
