@@ -24,11 +24,16 @@ class Admission:
         modes: Of the city.
         reader: Which reader of the guard this is.
         station: Where it stands.
+        accepts: Whether cards of an issuer (8 bytes) are accepted then; without it all are.
     """
 
-    __slots__ = ("_aids", "_reader", "_station", "guard", "modes")
+    __slots__ = ("_accepts", "_aids", "_reader", "_station", "guard", "modes")
 
-    def __init__(self, aids: Sequence[bytes], guard: PassBackGuard, modes: ModeLog, reader: int, station: int) -> None:
+    def __init__(
+        self, aids: Sequence[bytes], guard: PassBackGuard, modes: ModeLog, reader: int, station: int,
+        accepts: Callable[[bytes, datetime], bool] | None = None,
+    ) -> None:  # fmt: skip
+        self._accepts = accepts
         self._aids = tuple(aids)
         self._reader = reader
         self._station = station
@@ -45,6 +50,8 @@ class Admission:
             CardGone, CardRefused, CardNumberMalformed: It left, or is none.
         """
         view = self.find(card)
+        if self._accepts is not None and not self._accepts(view.issuer, now):
+            raise CardForeign
         if view.blocked:
             raise CardBlocked
         self.guard.check(view.number, self._reader, way, now)
