@@ -57,7 +57,7 @@ def run(context: Context) -> list[Result]:
             float(np.median(waited)),
             "ms",
             float(np.median(syncs)),
-            "two appends of 8 KiB with fdatasync to a file on the same medium, median",
+            "two appends of 2 KiB with fdatasync to a file on the same medium, median",
             less_is_better=True,
         ),
         Result(
@@ -134,7 +134,7 @@ def _bare_syncs(folder: Path) -> list[float]:
         for _ in range(_TAPS):
             began = time.perf_counter()
             for _ in range(2):
-                file.write(bytes(8192))
+                file.write(bytes(2048))
                 os.fdatasync(file.fileno())
             spent.append(1000 * (time.perf_counter() - began))
     return spent

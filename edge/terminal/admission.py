@@ -11,10 +11,6 @@ from libs.purse.fields import stamp_bytes
 from libs.purse.inspect import CardView, select
 from libs.purse.transceiver import Transceiver
 
-# Actions of an entry beside locking and refusing (libs.cardlist): in, but not out; and let through.
-_REFUSE_AT_EXIT = 4
-_IGNORE = 5
-
 OnListed = Callable[[CardView, Listed], bool]
 """What to do with a listed card that is refused: lock it where the list says so and write it down; True if locked."""
 
@@ -28,11 +24,16 @@ class Admission:
         modes: Of the city.
         reader: Which reader of the guard this is.
         station: Where it stands.
+        accepts: Whether cards of an issuer (8 bytes) are accepted then; without it all are.
     """
 
-    __slots__ = ("_aids", "_reader", "_station", "guard", "modes")
+    __slots__ = ("_accepts", "_aids", "_reader", "_station", "guard", "modes")
 
-    def __init__(self, aids: Sequence[bytes], guard: PassBackGuard, modes: ModeLog, reader: int, station: int) -> None:
+    def __init__(
+        self, aids: Sequence[bytes], guard: PassBackGuard, modes: ModeLog, reader: int, station: int,
+        accepts: Callable[[bytes, datetime], bool] | None = None,
+    ) -> None:  # fmt: skip
+        self._accepts = accepts
         self._aids = tuple(aids)
         self._reader = reader
         self._station = station
@@ -49,11 +50,14 @@ class Admission:
             CardGone, CardRefused, CardNumberMalformed: It left, or is none.
         """
         view = self.find(card)
+        if self._accepts is not None and not self._accepts(view.issuer, now):
+            raise CardForeign
         if view.blocked:
             raise CardBlocked
         self.guard.check(view.number, self._reader, way, now)
-        listed = blacklist.find(view.number, now)
-        if listed is not None and _refuses(listed, way):
+        # A tap that is no half of a trip is a way out, too: nothing comes after it where the card could be met again.
+        listed = blacklist.find(view.number, now, at_exit=way is not Way.IN)
+        if listed is not None:
             raise CardListed(list_reason=listed.reason.name, locked="yes" if on_listed(view, listed) else "no")
         today = stamp_bytes(now)[:4]
         if not view.enabled or today < view.start:
@@ -77,9 +81,3 @@ class Admission:
     def let_through(self, card_number: bytes, way: Way, now: datetime) -> None:
         """Remember a card that was let through."""
         self.guard.remember(card_number, self._reader, way, now)
-
-
-def _refuses(listed: Listed, way: Way) -> bool:
-    """What the entry's action means at this reader (F108)."""
-    action = int(listed.mode)
-    return action != _IGNORE and not (action == _REFUSE_AT_EXIT and way is Way.IN)

@@ -11,17 +11,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from edge.terminal.blacklist import FullListNeeded, TerminalBlacklist
+from edge.terminal.blacklist import FullListNeeded
 from edge.terminal.guard import PassBackGuard
 from edge.terminal.journal import RECORDS_MAX
 from edge.terminal.journal_sqlite import SqliteJournal
+from edge.terminal.lists import TerminalLists, purpose_of
 from edge.terminal.modes import DegradedMode, ModeLog, ModePeriod
 from edge.terminal.parameters import ParameterShelf, read_parameters
 from edge.terminal.record import TerminalFacts
 from edge.terminal.roles import Device
 from edge.terminal.terminal import Terminal
 from edge.terminal.visited import DayBook, OwnTerminal, SteeredClock, write_durably
-from libs.cardlist import EcdsaVerifier
+from libs.cardlist import EcdsaVerifier, Purpose
 from libs.cardlist.signing import Verifier
 from libs.clock import Clock
 from libs.errors import InvalidInput
@@ -30,7 +31,13 @@ from libs.fares.reader import Reader
 from libs.purse.transceiver import Transceiver
 
 CONFIGURATION: Final = "terminal.json"
-_JOURNAL, _MODES, _LIST, _BOOK, _PACKS = "journal.sqlite", "modes.json", "list.bin", "registers.json", "packs"
+_JOURNAL, _MODES, _BOOK, _PACKS = "journal.sqlite", "modes.json", "registers.json", "packs"
+_LISTS: Final = {
+    Purpose.BLACKLIST: "list.bin",
+    Purpose.RANGES: "list-ranges.bin",
+    Purpose.STAFF: "list-staff.bin",
+    Purpose.ISSUERS: "list-issuers.bin",
+}
 
 
 class ConfigurationInvalid(InvalidInput):
@@ -143,18 +150,21 @@ class Home:
             tuple(read_parameters(path.read_bytes()) for path in self.packs.glob("pack-*.json"))
         )
         self.modes = ModeLog(_read_modes(folder / _MODES))
-        self.blacklist = TerminalBlacklist(_verifier(self.configuration.list_keys))
-        kept = folder / _LIST
-        if kept.exists():
-            self.blacklist.load(kept.read_bytes())
+        self.lists = TerminalLists(_verifier(self.configuration.list_keys))
+        for name in _LISTS.values():
+            kept = folder / name
+            if kept.exists():
+                self.lists.load(kept.read_bytes())
+        self.blacklist = self.lists.blacklist
         self.book = DayBook(folder / _BOOK)
         self.journal = SqliteJournal(folder / _JOURNAL, self.configuration.records_max)
 
     def device(self, sam: Transceiver, guard: PassBackGuard | None = None) -> Device:
         """The terminal with its security module."""
         terminal = Terminal(
-            self.configuration.facts, sam, self.journal, self.clock, self.blacklist, guard=guard, modes=self.modes
-        )
+            self.configuration.facts, sam, self.journal, self.clock, self.blacklist, guard=guard, modes=self.modes,
+            lists=self.lists,
+        )  # fmt: skip
         return Device(terminal, self.shelf, self.clock)
 
     def own(self, device: Device) -> "KeptTerminal":
@@ -178,7 +188,7 @@ class Home:
 
     def keep_list(self, content: bytes) -> None:
         """Keep a whole list over a restart. A change is not kept: after a restart the whole list is fetched anew."""
-        write_durably(self.folder / _LIST, content)
+        write_durably(self.folder / _LISTS[purpose_of(content)], content)
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -202,7 +212,7 @@ class KeptTerminal(OwnTerminal):
         version = await super().load_list(content)
         # An increment alone is no list: only what can be loaded into an empty terminal is kept.
         with contextlib.suppress(FullListNeeded):
-            TerminalBlacklist(_verifier(self._home.configuration.list_keys)).load(content)
+            TerminalLists(_verifier(self._home.configuration.list_keys)).load(content)
             self._home.keep_list(content)
         return version
 

@@ -22,25 +22,25 @@ class TerminalLists:
         self._staff: CardList | None = None
         self._issuers: IssuerList | None = None
 
-    def load(self, content: bytes) -> None:
-        """Take a file.
+    def load(self, content: bytes) -> int:
+        """Take a file; returns the version that its list now has.
 
         Raises:
             BatchRefused, ListRefused: It is damaged, not signed by the centre, or of an unknown kind.
             FullListNeeded: Changes to another list than ours.
             SignerUnknown: A compact list, and no key to check it with.
         """
-        compact = content[: len(MAGIC)] == MAGIC and len(content) > PURPOSE_OFFSET
-        purpose = content[PURPOSE_OFFSET] if compact else int(Purpose.BLACKLIST)
-        if purpose not in (Purpose.STAFF, Purpose.ISSUERS):
+        purpose = purpose_of(content)
+        if purpose in (Purpose.BLACKLIST, Purpose.RANGES):
             self.blacklist.load(content)
-            return
+            return self.versions().get(purpose, 0)
         if self._verifier is None:
             raise SignerUnknown
         if purpose == Purpose.STAFF:
             self._staff = CardList.open(content, self._verifier, Purpose.STAFF)
         else:
             self._issuers = IssuerList(content, self._verifier)
+        return self.versions().get(purpose, 0)
 
     def versions(self) -> dict[Purpose, int]:
         """The version of each list that is held; for the words to the centre."""
@@ -66,3 +66,13 @@ class TerminalLists:
     def accepts(self, issuer: bytes, at: datetime) -> bool:
         """Whether cards of an issuer (8 bytes) are accepted; all are while no white list is held."""
         return self._issuers is None or self._issuers.accepts(issuer, int(at.timestamp()))
+
+
+def purpose_of(content: bytes) -> Purpose:
+    """Which list a file is about; what names none is held to be of the blacklist, which refuses it by name."""
+    if content[: len(MAGIC)] == MAGIC and len(content) > PURPOSE_OFFSET:
+        try:
+            return Purpose(content[PURPOSE_OFFSET])
+        except ValueError:
+            return Purpose.BLACKLIST
+    return Purpose.BLACKLIST

@@ -13,6 +13,7 @@ from edge.terminal.blacklist import Listed, TerminalBlacklist
 from edge.terminal.guard import GuardRules, PassBackGuard, Way
 from edge.terminal.hints import DEFAULT_RULES, Hint, HintRules, hints
 from edge.terminal.journal import Journal, JournalFull
+from edge.terminal.lists import TerminalLists
 from edge.terminal.modes import ModeLog
 from edge.terminal.record import TapFacts, TerminalFacts, make_record
 from edge.terminal.torn import CLASSES, Asked, Price, TornTap, from_record
@@ -88,11 +89,12 @@ class Terminal:
         hint_rules: When to hint at a low balance and a near expiry.
         guard: Shared by the readers of one gate array.
         modes: Degraded modes of the city.
+        lists: All its lists, of which `blacklist` is one; cards of issuers that are not on the white list are foreign.
     """
 
     __slots__ = (
         "_admission", "_asked", "_clock", "_hits", "_left_behind", "_sam", "_torn", "blacklist", "facts",
-        "hint_rules", "journal", "parameter_version",
+        "hint_rules", "journal", "lists", "parameter_version",
     )  # fmt: skip
 
     def __init__(
@@ -109,7 +111,10 @@ class Terminal:
         hint_rules: HintRules = DEFAULT_RULES,
         guard: PassBackGuard | None = None,
         modes: ModeLog | None = None,
+        lists: TerminalLists | None = None,
     ) -> None:
+        assert lists is None or lists.blacklist is blacklist, "one blacklist, whoever looks"
+        self.lists = lists
         self.facts = facts
         self.journal = journal
         self.blacklist = blacklist
@@ -123,6 +128,7 @@ class Terminal:
             ModeLog() if modes is None else modes,
             facts.device_number,
             facts.station,
+            None if lists is None else lists.accepts,
         )
         self._asked: Asked | None = None
         self._hits: dict[bytes, datetime] = {}

@@ -122,7 +122,7 @@ class Visited(Protocol):
         ...
 
     async def load_list(self, content: bytes) -> int:
-        """Load a blacklist file; returns the version in force.
+        """Load a file of a list; returns the version of that list in force.
 
         Raises:
             FullListNeeded, BatchRefused, ListRefused, SignerUnknown: The old list stays.
@@ -273,8 +273,11 @@ class OwnTerminal:
         self._clock.set(to)
 
     async def load_list(self, content: bytes) -> int:
-        """Load a blacklist file."""
-        blacklist = self._device.terminal.blacklist
+        """Load a file of any list; a terminal that holds the blacklist alone takes no other."""
+        terminal = self._device.terminal
+        if terminal.lists is not None:
+            return terminal.lists.load(content)
+        blacklist = terminal.blacklist
         blacklist.load(content)
         return blacklist.version
 

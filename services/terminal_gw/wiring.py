@@ -101,7 +101,7 @@ async def build_parts(settings: TerminalGatewaySettings) -> ServiceParts:
     instance = uuid.uuid4().hex
     work_keys = _work_keys(settings)
     trust, hub, bodies = Trust(unit_of_work, clock), SessionHub(settings.sessions_max), CommandBodies()
-    sign_in = SignIn(unit_of_work, clock, thresholds, work_keys, instance)
+    sign_in = SignIn(unit_of_work, clock, thresholds, work_keys, instance, list_words.note)
     store = StoreUpload(unit_of_work, clock, settings.upload_finishing_max)
     use_cases = UseCases(
         register=BatchRegisterTerminals(unit_of_work, clock),
@@ -123,6 +123,7 @@ async def build_parts(settings: TerminalGatewaySettings) -> ServiceParts:
             sign_in=sign_in,
             hub=hub,
             keep=keep,
+            lists=list_words,
             trust=trust,
             devices=Devices(unit_of_work, clock, work_keys),
             issue=BatchIssueCommands(unit_of_work, clock, hub),

@@ -93,30 +93,39 @@ class ReportHits:
         Raises:
             ReportMalformed: Columns do not fit together.
         """
-        count = len(met.generations)
-        for field, length, expected in (
-            ("card_numbers", len(met.numbers), 10 * count),
-            ("outcomes", len(met.outcomes), count),
-            ("times_s", len(met.times_s), count),
-            ("terminal_numbers", len(met.terminals), 6 * count),
-        ):
-            if length != expected:
-                raise ReportMalformed(field=field, expected=f"length {expected}")
-        _check_digits(met.numbers, 10, "card_numbers")
-        _check_digits(met.terminals, 6, "terminal_numbers")
-        if ((met.outcomes < 1) | (met.outcomes > _OUTCOME_MAX)).any():
-            raise ReportMalformed(field="outcomes", expected="1 to 3")
-        if (met.generations < 0).any():
-            raise ReportMalformed(field="generations", expected="0 or more")
-        if ((met.times_s <= 0) | (met.times_s > _TIME_S_MAX)).any():
-            raise ReportMalformed(field="times_s", expected="seconds since 1970")
+        check_met(met)
         async with self._unit_of_work() as uow:
             if not await uow.requests.claim(request):
                 return await uow.requests.first_answer(request, int)
-            listed = await uow.journeys.met(met) if count else 0
+            listed = await uow.journeys.met(met) if len(met.generations) else 0
             await uow.requests.answer(request, listed)
             await uow.commit()
         return listed
+
+
+def check_met(met: Met) -> None:
+    """Hold the columns of cards that were met against each other and their bounds.
+
+    Raises:
+        ReportMalformed: Columns do not fit together.
+    """
+    count = len(met.generations)
+    for field, length, expected in (
+        ("card_numbers", len(met.numbers), 10 * count),
+        ("outcomes", len(met.outcomes), count),
+        ("times_s", len(met.times_s), count),
+        ("terminal_numbers", len(met.terminals), 6 * count),
+    ):
+        if length != expected:
+            raise ReportMalformed(field=field, expected=f"length {expected}")
+    _check_digits(met.numbers, 10, "card_numbers")
+    _check_digits(met.terminals, 6, "terminal_numbers")
+    if ((met.outcomes < 1) | (met.outcomes > _OUTCOME_MAX)).any():
+        raise ReportMalformed(field="outcomes", expected="1 to 3")
+    if (met.generations < 0).any():
+        raise ReportMalformed(field="generations", expected="0 or more")
+    if ((met.times_s <= 0) | (met.times_s > _TIME_S_MAX)).any():
+        raise ReportMalformed(field="times_s", expected="seconds since 1970")
 
 
 class GetDelays:

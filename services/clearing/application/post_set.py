@@ -14,6 +14,7 @@ from libs.clock import Clock
 from libs.keystore.port import KeyStore
 from libs.records import otr
 from services.clearing.application.apportion_set import apportion_set, sharers_of
+from services.clearing.application.hits import hits_of
 from services.clearing.application.messages import timestamp
 from services.clearing.application.ports import StoredFile, UnitOfWork
 from services.clearing.application.prepare import Prepared, joined, verify
@@ -126,6 +127,7 @@ class PostSet:
             records, judgement, counted_for, settlement_day, rest, rules, names, days, sender_of, sharers
         )
         await self._post_money(uow, records, times_s, known, judgement, positions, names, files, made)
+        await uow.outbox.add(hits_of(records, times_s, known, judgement, now))
         ends = np.cumsum(lengths)[:-1]
         return Posted(float(known.same_taken.mean()) if len(records) else 0.0, np.split(judgement.codes, ends), days)
 

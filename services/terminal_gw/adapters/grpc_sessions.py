@@ -24,6 +24,7 @@ from libs.runtime.requests import request_key
 from services.terminal_gw.adapters import messages_field as field
 from services.terminal_gw.adapters.bodies import packed
 from services.terminal_gw.adapters.messages import moment, write
+from services.terminal_gw.application.acknowledge_lists import BLACKLIST, InForce, ListWords
 from services.terminal_gw.application.commands import (
     AnswerCommand,
     BatchIssueCommands,
@@ -69,6 +70,7 @@ class SessionUseCases:
     sign_in: SignIn
     hub: SessionHub
     keep: KeepReports
+    lists: ListWords
     trust: Trust
     devices: Devices
     issue: BatchIssueCommands
@@ -202,6 +204,8 @@ class SessionApi(SessionServiceServicer):
         match message.WhichOneof("kind"):
             case "heartbeat":
                 await keep.beat(self._beat(message.heartbeat, number))
+                in_force = InForce(number, BLACKLIST, message.heartbeat.blacklist_version)
+                self._do.lists.note(session.caller, [in_force])
                 session.tell(Pulse(self._clock.now()))
             case "events":
                 await keep.events(session, [field.event_of_pb(one) for one in message.events.events])

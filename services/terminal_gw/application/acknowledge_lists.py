@@ -19,7 +19,9 @@ log = get_logger("citycard.terminal_gw.lists")
 _BATCH: Final = 10_000
 _WAITING_MAX: Final = 50_000
 _OFFERS_MAX: Final = 50_000
-_BLACKLIST: Final = 1
+_NOTED_MAX: Final = 50_000
+BLACKLIST: Final = 1
+"""Number of the blacklist among the lists (`ListKind` of the blacklist's contract)."""
 _AGAIN_S: Final = 5.0
 
 
@@ -59,6 +61,7 @@ class ListWords:
         self._waiting: list[tuple[int, Word, asyncio.Future[None] | None]] = []
         self._fetched: dict[int, int] = {}
         self._offers: OrderedDict[tuple[str, int], tuple[int, int]] = OrderedDict()
+        self._noted: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._wake = asyncio.Event()
 
     def now_ms(self) -> int:
@@ -79,13 +82,31 @@ class ListWords:
             self._offers.popitem(last=False)
 
     def note(self, caller: str, said: Sequence[InForce]) -> None:
-        """Take words along that will be said again; the oldest are forgotten when there are too many."""
-        self._waiting.extend((one.kind, self._word(caller, one), None) for one in said)
+        """Take words along that will be said again, by sign-ins and heartbeats; all are forgotten when too many wait.
+
+        A terminal that only says again what it said last costs nothing. Version 0 is no list.
+        """
+        news = [one for one in said if one.version > 0 and self._is_news(one)]
+        if not news:
+            return
+        self._waiting.extend((one.kind, self._word(caller, one), None) for one in news)
         if len(self._waiting) > _WAITING_MAX:
             kept = [one for one in self._waiting if one[2] is not None]
             log.warning("lists.words_forgotten", count=len(self._waiting) - len(kept))
             self._waiting = kept
+            # What was forgotten must count as news when it is said again.
+            self._noted.clear()
         self._wake.set()
+
+    def _is_news(self, said: InForce) -> bool:
+        key = (said.terminal_number, said.kind)
+        if self._noted.get(key) == said.version:
+            return False
+        self._noted[key] = said.version
+        self._noted.move_to_end(key)
+        if len(self._noted) > _NOTED_MAX:
+            self._noted.popitem(last=False)
+        return True
 
     async def say(self, caller: str, said: Sequence[InForce]) -> None:
         """Pass words on.
@@ -129,10 +150,10 @@ class ListWords:
         batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
         if self._waiting:
             self._wake.set()
-        kinds = {kind for kind, _, _ in batch} | ({_BLACKLIST} if self._fetched else set())
+        kinds = {kind for kind, _, _ in batch} | ({BLACKLIST} if self._fetched else set())
         for kind in sorted(kinds):
             members = [(word, future) for of, word, future in batch if of == kind]
-            fetched = list(self._fetched.items()) if kind == _BLACKLIST else []
+            fetched = list(self._fetched.items()) if kind == BLACKLIST else []
             try:
                 await self._source.report(kind, fetched, [word for word, _ in members])
             except DependencyUnavailable as away:

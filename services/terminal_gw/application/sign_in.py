@@ -9,6 +9,7 @@ from typing import Final
 from libs.clock import CITY_TZ, Clock
 from libs.errors import DomainError, NotYours, RequestMalformed
 from libs.runtime.identity import Identity, Role
+from services.terminal_gw.application.acknowledge_lists import BLACKLIST, InForce
 from services.terminal_gw.application.ports_field import FieldUnitOfWork, Known, SignInRow, WorkKeys
 from services.terminal_gw.domain.clock import ClockAction, ClockThresholds, ClockVerdict
 from services.terminal_gw.domain.device import (
@@ -91,6 +92,7 @@ class SignIn:
         thresholds: How far clocks may be off.
         work_keys: Makes work keys; None: there are none.
         instance: Name of this process, for sessions.
+        note_lists: Told, under the caller's name, which list each terminal says is in force; never waits.
     """
 
     def __init__(
@@ -100,12 +102,14 @@ class SignIn:
         thresholds: ClockThresholds,
         work_keys: WorkKeys | None = None,
         instance: str = "",
+        note_lists: Callable[[str, Sequence[InForce]], None] | None = None,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self.thresholds = thresholds
         self._work_keys = work_keys
         self._instance = instance
+        self._note_lists = note_lists
         self._waiting: list[_Waiting] = []
         self._working: asyncio.Task[None] | None = None
 
@@ -161,10 +165,21 @@ class SignIn:
             if decided:
                 await self._keep(uow, decided, now)
                 await uow.commit()
+        self._hand_on_lists(decided)
         for one_decided in decided:
             # Nobody may be waiting any more: the line broke, and the next sign-in is answered anew.
             if not one_decided.waiting.answer.done():
                 one_decided.waiting.answer.set_result(one_decided.answer)
+
+    def _hand_on_lists(self, decided: Sequence[_Decided]) -> None:
+        """What terminals say is in force goes along to the blacklist, only of those that were let in."""
+        if self._note_lists is None:
+            return
+        for one in decided:
+            said = one.row.said
+            if said.terminal_number:
+                word = InForce(said.terminal_number, BLACKLIST, said.blacklist_version)
+                self._note_lists(one.waiting.caller.uri, [word])
 
     async def _keep(self, uow: FieldUnitOfWork, decided: Sequence[_Decided], now: datetime) -> None:
         await uow.devices.keep_sign_ins([one.row for one in decided])

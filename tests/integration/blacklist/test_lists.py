@@ -176,7 +176,7 @@ async def make_service(
     nats = await connect_nats(settings())
     js = nats.jetstream()
     await ensure_streams(js)
-    for stream in ("citycard_card", "citycard_blacklist"):
+    for stream in ("citycard_card", "citycard_blacklist", "citycard_clearing"):
         await js.purge_stream(stream)
         for known in await js.consumers_info(stream):
             await js.delete_consumer(stream, known.name)

@@ -12,9 +12,11 @@ import grpc
 import pytest
 from citycard.blacklist.v1 import blacklist_pb2 as pb
 from citycard.blacklist.v1 import blacklist_service_pb2 as service_pb
-from citycard.blacklist.v1 import events_pb2
+from citycard.blacklist.v1 import events_pb2, list_service_pb2
 from citycard.blacklist.v1.blacklist_service_pb2_grpc import BlacklistServiceStub
+from citycard.blacklist.v1.list_service_pb2_grpc import ListServiceStub
 from citycard.card.v1 import events_pb2 as card_events_pb
+from citycard.clearing.v1 import events_pb2 as clearing_events_pb
 from redis.asyncio import Redis
 
 from libs.records.batch import FileType, decode_batch
@@ -43,6 +45,9 @@ class Service:
 
     def stub(self, as_: str = "citycard://administrator/test") -> Any:
         return BlacklistServiceStub(self.server.channel(as_))
+
+    def lists(self) -> Any:
+        return ListServiceStub(self.server.channel("citycard://administrator/test"))
 
     async def tell(self, event: Any, event_id: uuid.UUID | None = None, at: datetime = NOW) -> None:
         """An event as the card service sends it."""
@@ -105,7 +110,7 @@ async def service(servers: "LocalServers", list_database: "DatabaseUrls", tmp_pa
     js = nats.jetstream()
     await ensure_streams(js)
     # Another test's events must not be ours; the consumer starts behind them.
-    for stream in ("citycard_card", "citycard_blacklist"):
+    for stream in ("citycard_card", "citycard_blacklist", "citycard_clearing"):
         await js.purge_stream(stream)
         for known in await js.consumers_info(stream):
             await js.delete_consumer(stream, known.name)
@@ -167,6 +172,40 @@ async def test_an_event_that_names_no_card_is_buried_and_the_next_one_handled(se
     await service.tell(card_events_pb.CardLossReported(card_number=b"\xff" * 10, generation=1, scheme="jt"))
     await service.tell(a_report(1))
     await until(lambda: _has_version(service, 1))
+
+
+async def test_cards_that_clearing_saw_are_counted_once_and_damaged_columns_not_at_all(service: Service) -> None:
+    def hits(*rows: tuple[int, int, int], terminals: int | None = None) -> Any:
+        """Serial, generation, outcome."""
+        return clearing_events_pb.ListedCardsMet(
+            hit_set_id=str(uuid.uuid4()),
+            card_numbers=b"".join(bytes.fromhex(number_of(serial)) for serial, _, _ in rows),
+            generations=[generation for _, generation, _ in rows],
+            outcomes=bytes(outcome for _, _, outcome in rows),
+            times_s=[int(NOW.timestamp()) + place for place in range(len(rows))],
+            terminal_numbers=bytes.fromhex("020100000123") * (len(rows) if terminals is None else terminals),
+        )
+
+    doubled = uuid.uuid4()
+    for event, event_id in (
+        (hits((1, 1, 1), (1, 1, 2), (2, 0, 3)), doubled),
+        (hits((1, 1, 1), terminals=2), None),
+        (hits((1, 1, 9)), None),
+        (hits((1, 1, 1), (1, 1, 2), (2, 0, 3)), doubled),
+        (hits(), None),
+        (hits((3, 1, 2)), None),
+    ):
+        await service.tell(event, event_id)
+
+    async def counted() -> list[tuple[str, int, int, int]]:
+        found = (await service.lists().ListHits(list_service_pb2.ListHitsRequest())).hits
+        return [(one.name[-3:], one.locked_count, one.refused_count, one.passed_count) for one in found]
+
+    async def all_there() -> bool:
+        return len(await counted()) == 3
+
+    await until(all_there)
+    assert await counted() == [("1.1", 1, 1, 0), ("2.0", 0, 0, 1), ("3.1", 0, 1, 0)]
 
 
 async def test_every_change_goes_out_as_an_event_with_its_version(service: Service) -> None:

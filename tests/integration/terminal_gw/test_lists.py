@@ -17,6 +17,7 @@ from citycard.blacklist.v1 import list_service_pb2 as blacklist_list_pb
 from citycard.blacklist.v1.blacklist_service_pb2_grpc import BlacklistServiceStub
 from citycard.blacklist.v1.list_service_pb2_grpc import ListServiceStub
 from citycard.terminal_gw.v1 import list_service_pb2 as service_pb
+from citycard.terminal_gw.v1 import session_service_pb2 as session_pb
 from citycard.terminal_gw.v1 import terminal_gw_service_pb2 as gateway_pb
 from citycard.terminal_gw.v1.list_service_pb2_grpc import TerminalListServiceStub
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -28,7 +29,8 @@ from libs.runtime.refusals import error_info
 from libs.testkit.server import RunningServer, TestCertificates, a_settings, running_server
 from services.blacklist.settings import BlacklistSettings
 from services.blacklist.wiring import build_parts
-from tests.integration.terminal_gw.conftest import Gateway, Running
+from tests.integration.terminal_gw.conftest import Gateway, Running, until
+from tests.integration.terminal_gw.test_sessions import a_line, a_sign_in
 
 if TYPE_CHECKING:
     from city.postgres import DatabaseUrls
@@ -257,3 +259,57 @@ async def test_a_version_never_published_is_refused_by_its_own_name(running: Run
         detail = error_info(refused.value)
         assert (detail.reason, detail.facts["version"]) == ("ARTEFACT_UNKNOWN", "99")
         assert detail.message_zh
+
+
+async def test_what_terminals_say_at_sign_in_and_in_heartbeats_feeds_the_times_of_the_way(
+    running: Running, centre: Centre
+) -> None:
+    async with running(service_addresses={"blacklist": centre.address}) as gateway:
+        await gateway.register(count=3)
+        first = await centre.add(1)
+
+        async def sign_in(number: int, version: int, as_: str = TERMINAL) -> None:
+            await gateway.stub(as_).SignIn(a_sign_in(number, blacklist_version=version))
+
+        # Whoever is refused has said nothing; a terminal without a list has none to speak of.
+        with pytest.raises(grpc.aio.AioRpcError):
+            await sign_in(1, first, TERMINAL)
+        await sign_in(0, first)
+        await sign_in(1, first, COLLECTOR)
+        await sign_in(2, 0, COLLECTOR)
+        await until(lambda: _terminals(centre, 2))
+        second = await centre.add(2)
+        async with a_line(gateway) as line:
+            await line.hello(blacklist_version=first)
+            for _ in range(3):
+                await line.say(heartbeat=session_pb.Heartbeat(blacklist_version=second))
+                await line.hear("pulse")
+            await until(lambda: _arrived(centre, 1))
+        await sign_in(1, second, COLLECTOR)
+        await until(lambda: _arrived(centre, 2))
+        # Said again, and a version that never was, it changes nothing.
+        await sign_in(1, second, COLLECTOR)
+        await sign_in(0, 2**62)
+        await asyncio.sleep(0.5)
+        assert await _arrived(centre, 2)
+        assert (await centre.delays()).terminal_count == 2
+
+
+async def test_words_of_sign_ins_wait_for_a_blacklist_that_is_away(running: Running, centre: Centre) -> None:
+    async with running(service_addresses={"blacklist": centre.address}) as gateway:
+        await gateway.register()
+        version = await centre.add(1)
+        await centre.stop()
+        await gateway.stub(TERMINAL).SignIn(a_sign_in(blacklist_version=version))
+        await asyncio.sleep(0.5)
+        await centre.start()
+        await until(lambda: _terminals(centre, 1), 30)
+
+
+async def _terminals(centre: Centre, count: int) -> bool:
+    return bool((await centre.delays()).terminal_count == count)
+
+
+async def _arrived(centre: Centre, count: int) -> bool:
+    hops = {one.hop: one.count for one in (await centre.delays()).hops}
+    return hops.get(list_pb2.HOP_TOTAL, 0) == count

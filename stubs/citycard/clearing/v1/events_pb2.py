@@ -27,7 +27,7 @@ from citycard.common.v1 import types_pb2 as citycard_dot_common_dot_v1_dot_types
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!citycard/clearing/v1/events.proto\x12\x14\x63itycard.clearing.v1\x1a#citycard/clearing/v1/clearing.proto\x1a\x1e\x63itycard/common/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"L\n\x12ParticipantCreated\x12\x36\n\x0bparticipant\x18\x01 \x01(\x0b\x32!.citycard.clearing.v1.Participant\"f\n\x0bPostingLine\x12\x15\n\rdebit_account\x18\x01 \x01(\t\x12\x16\n\x0e\x63redit_account\x18\x02 \x01(\t\x12\x12\n\namount_fen\x18\x03 \x01(\x03\x12\x14\n\x0crecord_count\x18\x04 \x01(\x03\"\xbe\x02\n\rRecordsPosted\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.citycard.clearing.v1.PostingLine\x12\x1a\n\x12movement_total_fen\x18\x03 \x01(\x03\x12\x14\n\x0c\x63\x61rd_numbers\x18\x04 \x01(\x0c\x12\x0f\n\x07schemes\x18\x05 \x01(\x0c\x12\x13\n\x0bgenerations\x18\x06 \x03(\x05\x12\x10\n\x08\x63ounters\x18\x07 \x03(\x05\x12\x13\n\x0b\x61mounts_fen\x18\x08 \x03(\x03\x12\x1b\n\x13\x62\x61lances_before_fen\x18\t \x03(\x12\x12\x0f\n\x07times_s\x18\n \x03(\x03\x12\r\n\x05\x66iles\x18\x0b \x03(\t\x12-\n\tpost_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"6\n\nFileJudged\x12(\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1a.citycard.clearing.v1.File\"\xc8\x01\n\x0cWindowClosed\x12\x0e\n\x06window\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\x31\n\x0fsettlement_date\x18\x03 \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x0f\n\x07\x66\x65\x65_fen\x18\x04 \x01(\x03\x12\x0f\n\x07net_fen\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\x12.\n\nclose_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x01\n\nBookPosted\x12\x12\n\nposting_id\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12\x30\n\x05lines\x18\x04 \x03(\x0b\x32!.citycard.clearing.v1.PostingLine\x12-\n\tpost_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!citycard/clearing/v1/events.proto\x12\x14\x63itycard.clearing.v1\x1a#citycard/clearing/v1/clearing.proto\x1a\x1e\x63itycard/common/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"L\n\x12ParticipantCreated\x12\x36\n\x0bparticipant\x18\x01 \x01(\x0b\x32!.citycard.clearing.v1.Participant\"f\n\x0bPostingLine\x12\x15\n\rdebit_account\x18\x01 \x01(\t\x12\x16\n\x0e\x63redit_account\x18\x02 \x01(\t\x12\x12\n\namount_fen\x18\x03 \x01(\x03\x12\x14\n\x0crecord_count\x18\x04 \x01(\x03\"\xbe\x02\n\rRecordsPosted\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.citycard.clearing.v1.PostingLine\x12\x1a\n\x12movement_total_fen\x18\x03 \x01(\x03\x12\x14\n\x0c\x63\x61rd_numbers\x18\x04 \x01(\x0c\x12\x0f\n\x07schemes\x18\x05 \x01(\x0c\x12\x13\n\x0bgenerations\x18\x06 \x03(\x05\x12\x10\n\x08\x63ounters\x18\x07 \x03(\x05\x12\x13\n\x0b\x61mounts_fen\x18\x08 \x03(\x03\x12\x1b\n\x13\x62\x61lances_before_fen\x18\t \x03(\x12\x12\x0f\n\x07times_s\x18\n \x03(\x03\x12\r\n\x05\x66iles\x18\x0b \x03(\t\x12-\n\tpost_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbb\x01\n\x0eListedCardsMet\x12\x12\n\nhit_set_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61rd_numbers\x18\x02 \x01(\x0c\x12\x13\n\x0bgenerations\x18\x03 \x03(\x05\x12\x10\n\x08outcomes\x18\x04 \x01(\x0c\x12\x0f\n\x07times_s\x18\x05 \x03(\x03\x12\x18\n\x10terminal_numbers\x18\x06 \x01(\x0c\x12-\n\tpost_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"6\n\nFileJudged\x12(\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1a.citycard.clearing.v1.File\"\xc8\x01\n\x0cWindowClosed\x12\x0e\n\x06window\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\x31\n\x0fsettlement_date\x18\x03 \x01(\x0b\x32\x18.citycard.common.v1.Date\x12\x0f\n\x07\x66\x65\x65_fen\x18\x04 \x01(\x03\x12\x0f\n\x07net_fen\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\x12.\n\nclose_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x01\n\nBookPosted\x12\x12\n\nposting_id\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x11\n\treference\x18\x03 \x01(\t\x12\x30\n\x05lines\x18\x04 \x03(\x0b\x32!.citycard.clearing.v1.PostingLine\x12-\n\tpost_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,10 +40,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POSTINGLINE']._serialized_end=341
   _globals['_RECORDSPOSTED']._serialized_start=344
   _globals['_RECORDSPOSTED']._serialized_end=662
-  _globals['_FILEJUDGED']._serialized_start=664
-  _globals['_FILEJUDGED']._serialized_end=718
-  _globals['_WINDOWCLOSED']._serialized_start=721
-  _globals['_WINDOWCLOSED']._serialized_end=921
-  _globals['_BOOKPOSTED']._serialized_start=924
-  _globals['_BOOKPOSTED']._serialized_end=1087
+  _globals['_LISTEDCARDSMET']._serialized_start=665
+  _globals['_LISTEDCARDSMET']._serialized_end=852
+  _globals['_FILEJUDGED']._serialized_start=854
+  _globals['_FILEJUDGED']._serialized_end=908
+  _globals['_WINDOWCLOSED']._serialized_start=911
+  _globals['_WINDOWCLOSED']._serialized_end=1111
+  _globals['_BOOKPOSTED']._serialized_start=1114
+  _globals['_BOOKPOSTED']._serialized_end=1277
 # @@protoc_insertion_point(module_scope)

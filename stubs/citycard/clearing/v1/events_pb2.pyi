@@ -164,6 +164,60 @@ class RecordsPosted(_message.Message):
 Global___RecordsPosted: _TypeAlias = RecordsPosted  # noqa: Y015
 
 @_typing.final
+class ListedCardsMet(_message.Message):
+    """Cards of the blacklist were met: what a judged set of records says of it. Columns of equal length, at most 20,000 rows; row i is one record.
+    A record is told of once, whatever is uploaded again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HIT_SET_ID_FIELD_NUMBER: _builtins.int
+    CARD_NUMBERS_FIELD_NUMBER: _builtins.int
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    TIMES_S_FIELD_NUMBER: _builtins.int
+    TERMINAL_NUMBERS_FIELD_NUMBER: _builtins.int
+    POST_TIME_FIELD_NUMBER: _builtins.int
+    hit_set_id: _builtins.str
+    """UUID of the telling."""
+    card_numbers: _builtins.bytes
+    """Card numbers, 10 bytes BCD each, concatenated."""
+    outcomes: _builtins.bytes
+    """1 locked, 2 refused (both kind 07), 3 let through in spite of the list (code 20, or flag b5); one byte each."""
+    terminal_numbers: _builtins.bytes
+    """Terminal numbers, 12 digits as 6 bytes BCD each, concatenated."""
+    @_builtins.property
+    def generations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Generation of each; 0 not known."""
+
+    @_builtins.property
+    def times_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """When, seconds since 1970 UTC; no later than its file was received."""
+
+    @_builtins.property
+    def post_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was told."""
+
+    def __init__(
+        self,
+        *,
+        hit_set_id: _builtins.str = ...,
+        card_numbers: _builtins.bytes = ...,
+        generations: _abc.Iterable[_builtins.int] | None = ...,
+        outcomes: _builtins.bytes = ...,
+        times_s: _abc.Iterable[_builtins.int] | None = ...,
+        terminal_numbers: _builtins.bytes = ...,
+        post_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["post_time", b"post_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_numbers", b"card_numbers", "generations", b"generations", "hit_set_id", b"hit_set_id", "outcomes", b"outcomes", "post_time", b"post_time", "terminal_numbers", b"terminal_numbers", "times_s", b"times_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListedCardsMet: _TypeAlias = ListedCardsMet  # noqa: Y015
+
+@_typing.final
 class FileJudged(_message.Message):
     """All records of a file have their verdict, or the file was refused whole."""
 
