@@ -3,14 +3,17 @@
 import csv
 import io
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from citycard.clearing.v1 import statement_service_pb2 as pb
 from citycard.common.v1 import types_pb2
-from xlsxwriter import Workbook
-from xlsxwriter.format import Format
-from xlsxwriter.worksheet import Worksheet
 
 from services.clearing.domain.participant import Participant
+
+if TYPE_CHECKING:
+    from xlsxwriter import Workbook
+    from xlsxwriter.format import Format
+    from xlsxwriter.worksheet import Worksheet
 
 _TOTALS = (
     ("record_count", "笔数", "Records"), ("list_price_fen", "应收票价", "List prices"),
@@ -27,6 +30,9 @@ _WIDTH = 20
 
 def render(document: pb.StatementDocument, csv_file: bytes, participant: Participant) -> bytes:
     """A workbook of four sheets: totals, lines, adjustments, positions. Amounts are numbers in yuan with two digits."""
+    # Imported here: it takes a dozen MiB, and a worker that only judges never needs it.
+    from xlsxwriter import Workbook
+
     content = io.BytesIO()
     book = Workbook(content, {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False})
     # The moment of making would change the bytes: the statement's own day stands instead.
@@ -62,7 +68,7 @@ def render(document: pb.StatementDocument, csv_file: bytes, participant: Partici
 
 
 def _totals(
-    sheet: Worksheet, document: pb.StatementDocument, participant: Participant, bold: Format, money: Format
+    sheet: "Worksheet", document: pb.StatementDocument, participant: Participant, bold: "Format", money: "Format"
 ) -> None:
     sheet.set_column(0, 2, _WIDTH)
     facts = (
@@ -87,7 +93,7 @@ def _totals(
             sheet.write_number(row, 2, value)
 
 
-def _sheet(book: Workbook, name: str, header: tuple[str, ...] | list[str], bold: Format) -> Worksheet:
+def _sheet(book: "Workbook", name: str, header: tuple[str, ...] | list[str], bold: "Format") -> "Worksheet":
     sheet = book.add_worksheet(name)
     sheet.set_column(0, len(header) - 1, _WIDTH)
     sheet.freeze_panes(1, 0)
