@@ -120,7 +120,13 @@ def city(new_root: Callable[[str], Path]) -> Iterator[City]:
     LocalServers(root).destroy()
 
 
-METHODS = [method for service in services_offered() for method in service.methods]
+# What partners implement (citycard.participant.v1) is offered by no service of ours.
+METHODS = [
+    method
+    for service in services_offered()
+    if service.full_name.split(".")[1] in SERVICES
+    for method in service.methods
+]
 
 
 def names_of(methods: list[MethodDescriptor]) -> list[str]:
@@ -130,8 +136,6 @@ def names_of(methods: list[MethodDescriptor]) -> list[str]:
 @pytest.mark.parametrize("method", METHODS, ids=names_of(METHODS))
 def test_a_method_answers_or_refuses_whatever_comes(city: City, method: MethodDescriptor) -> None:
     service = method.full_name.split(".")[1]
-    if service not in SERVICES:
-        pytest.skip(f"{service} is implemented by partners")
     roles = sorted(rules_of(method).roles)
     chance = random.Random(method.full_name)
 
